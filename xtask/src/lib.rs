@@ -1,1 +1,27 @@
-//! Root.
+//! Development commands of ramtrail, and the harness its tests run on.
+//!
+//! The binary (`cargo xtask`) holds the commands. This library holds what both the commands and the
+//! integration tests need: a real control plane built from Go modules, the emulator and the operator as
+//! supervised processes, and a Python environment with the official SDKs.
+//!
+//! - [`workspace`]: where the checkout, the built binaries and the cache are
+//! - [`assets`]: kube-apiserver, kube-controller-manager, kubectl, etcd and helm, built once
+//! - [`python`]: the environment of the official SDKs
+//! - [`process`]: child processes that cannot outlive us
+//! - [`control_plane`]: etcd and kube-apiserver in a temporary folder
+//! - [`kubectl`] and [`kubeconfig`]: acting on a cluster, as anyone
+//! - [`emulator`] and [`operator`]: our two binaries as processes
+//! - [`wait`]: waiting for a condition with a deadline
+//! - [`terminal`]: what a person sees
+
+pub mod assets;
+pub mod control_plane;
+pub mod emulator;
+pub mod kubeconfig;
+pub mod kubectl;
+pub mod operator;
+pub mod process;
+pub mod python;
+pub mod terminal;
+pub mod wait;
+pub mod workspace;

@@ -1,2 +1,2 @@
-//! Main.
+//! Development commands.
 fn main() {}

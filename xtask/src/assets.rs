@@ -1,0 +1,345 @@
+//! kube-apiserver, kube-controller-manager, kubectl, etcd and helm: real programs, built once from pinned Go
+//! modules into the cache, or taken from where the user has them.
+//!
+//! The modules under `tools/` hold nothing but `tool` directives. A finished set never changes: its folder is
+//! named after everything that went into it.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+use crate::terminal;
+use crate::workspace::{cache_dir, root, unique_suffix};
+
+/// A program we build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    /// The key-value store below the API server.
+    Etcd,
+    /// The Kubernetes API server.
+    KubeApiserver,
+    /// Namespace deletion, garbage collection and other controllers.
+    KubeControllerManager,
+    /// The Kubernetes command line.
+    Kubectl,
+    /// Renders the chart.
+    Helm,
+}
+
+impl Tool {
+    /// All tools, the ones needed first in front.
+    pub const ALL: [Self; 5] = [
+        Self::Etcd,
+        Self::KubeApiserver,
+        Self::Kubectl,
+        Self::KubeControllerManager,
+        Self::Helm,
+    ];
+
+    /// The program's file name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::KubeApiserver => "kube-apiserver",
+            Self::KubeControllerManager => "kube-controller-manager",
+            Self::Kubectl => "kubectl",
+            Self::Helm => "helm",
+        }
+    }
+
+    /// The variable with which envtest users name this program.
+    fn own_variable(self) -> &'static str {
+        match self {
+            Self::Etcd => "TEST_ASSET_ETCD",
+            Self::KubeApiserver => "TEST_ASSET_KUBE_APISERVER",
+            Self::KubeControllerManager => "TEST_ASSET_KUBE_CONTROLLER_MANAGER",
+            Self::Kubectl => "TEST_ASSET_KUBECTL",
+            Self::Helm => "TEST_ASSET_HELM",
+        }
+    }
+
+    fn package(self) -> &'static str {
+        match self {
+            Self::Etcd => "go.etcd.io/etcd/server/v3",
+            Self::KubeApiserver => "k8s.io/kubernetes/cmd/kube-apiserver",
+            Self::KubeControllerManager => "k8s.io/kubernetes/cmd/kube-controller-manager",
+            Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
+            Self::Helm => "helm.sh/helm/v4/cmd/helm",
+        }
+    }
+
+    /// The Go module that pins the tool. Helm has its own: it wants other versions of the same modules.
+    fn module_dir(self) -> &'static str {
+        match self {
+            Self::Helm => "tools/helm",
+            _ => "tools",
+        }
+    }
+}
+
+/// The path of a tool that runs; builds it if it is neither in the environment nor in the cache.
+///
+/// `TEST_ASSET_<NAME>` comes first, then `KUBEBUILDER_ASSETS/<name>` (as with envtest), then the cache.
+///
+/// # Errors
+/// Fails if a variable names a file that is not there, if Go is missing or too old, or if the build fails.
+pub fn ensure(tool: Tool) -> Result<PathBuf> {
+    let own = env::var_os(tool.own_variable());
+    let assets = env::var_os("KUBEBUILDER_ASSETS");
+    if let Some(path) = from_environment(tool, own.as_deref(), assets.as_deref())? {
+        return Ok(path);
+    }
+    let module = Module::read(tool.module_dir())?;
+    let dir = cache_dir()?.join("tools").join(&module.key);
+    let path = dir.join(tool.name());
+    if path.is_file() {
+        return Ok(path);
+    }
+    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let _lock = lock(&dir, tool.name())?;
+    if !path.is_file() {
+        module.build(tool, &path)?;
+    }
+    Ok(path)
+}
+
+fn from_environment(tool: Tool, own: Option<&OsStr>, assets: Option<&OsStr>) -> Result<Option<PathBuf>> {
+    if let Some(path) = own.filter(|p| !p.is_empty()).map(PathBuf::from) {
+        if !path.is_file() {
+            bail!(
+                "{} names {}, which is not a file",
+                tool.own_variable(),
+                path.display()
+            );
+        }
+        return Ok(Some(path));
+    }
+    // A set of envtest holds etcd, kube-apiserver and kubectl; what it lacks, we build.
+    Ok(assets
+        .map(|dir| Path::new(dir).join(tool.name()))
+        .filter(|p| p.is_file()))
+}
+
+/// Waits for other builds of the same thing. The lock ends with the file handle, also when we are killed.
+pub(crate) fn lock(dir: &Path, name: &str) -> Result<File> {
+    let path = dir.join(format!(".{name}.lock"));
+    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    if file.try_lock().is_err() {
+        terminal::note(&format!("  waiting for another run that makes {name} ..."));
+        file.lock()
+            .with_context(|| format!("cannot lock {}", path.display()))?;
+    }
+    Ok(file)
+}
+
+/// A Go module with `tool` directives, and the flags its programs are built with.
+#[derive(Debug)]
+struct Module {
+    dir: PathBuf,
+    ldflags: String,
+    key: String,
+}
+
+impl Module {
+    fn read(dir: &str) -> Result<Self> {
+        let dir = root().join(dir);
+        let read = |name: &str| {
+            let path = dir.join(name);
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+        };
+        let (go_mod, go_sum) = (read("go.mod")?, read("go.sum")?);
+        let go = go_version(&dir)?;
+        if let Some(wanted) = directive(&go_mod, "go")
+            && version_parts(&go) < version_parts(wanted)
+        {
+            bail!("Go {wanted} or newer is needed to build the control plane; this machine has {go}");
+        }
+        let ldflags = ldflags(&go_mod);
+        let mut hash = Sha256::new();
+        for part in [
+            go_mod.as_str(),
+            &go_sum,
+            &go,
+            &ldflags,
+            env::consts::OS,
+            env::consts::ARCH,
+        ] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        let key = hex::encode(hash.finalize())[..16].to_owned();
+        Ok(Self { dir, ldflags, key })
+    }
+
+    fn build(&self, tool: Tool, path: &Path) -> Result<()> {
+        let partial = path.with_file_name(format!(".{}.{}", tool.name(), unique_suffix()));
+        let built = terminal::progress(
+            &format!("building {} from its Go module (once)", tool.name()),
+            || {
+                let output = go(&self.dir)
+                    .args(["build", "-ldflags", &self.ldflags, "-o"])
+                    .arg(&partial)
+                    .arg(tool.package())
+                    .output()
+                    .context("cannot run go")?;
+                if !output.status.success() {
+                    bail!(
+                        "go build {} failed:\n{}",
+                        tool.package(),
+                        String::from_utf8_lossy(&output.stderr)
+                    );
+                }
+                fs::rename(&partial, path).with_context(|| format!("cannot create {}", path.display()))
+            },
+        );
+        if built.is_err() {
+            // What a failed build left is of no use to anyone.
+            let _ = fs::remove_file(&partial);
+        }
+        built
+    }
+}
+
+/// Strips symbols and stamps the version: without it the API server reports v0.0.0 and clients cannot parse it.
+fn ldflags(go_mod: &str) -> String {
+    let mut flags = vec!["-s".to_owned(), "-w".to_owned()];
+    if let Some(version) = required_version(go_mod, "k8s.io/kubernetes") {
+        let parts = version_parts(version);
+        let part = |i: usize| parts.get(i).copied().unwrap_or(0);
+        for (variable, value) in [
+            ("gitVersion", version),
+            ("gitMajor", &part(0).to_string()),
+            ("gitMinor", &part(1).to_string()),
+            ("gitTreeState", "clean"),
+            ("gitCommit", &"0".repeat(40)),
+        ] {
+            flags.push(format!("-X k8s.io/component-base/version.{variable}={value}"));
+        }
+    }
+    flags.join(" ")
+}
+
+fn go(dir: &Path) -> Command {
+    let mut command = Command::new("go");
+    command
+        .current_dir(dir)
+        .env("CGO_ENABLED", "0")
+        .stdin(Stdio::null());
+    command
+}
+
+fn go_version(dir: &Path) -> Result<String> {
+    let hint = "the control plane is built from Go modules, which needs Go (https://go.dev/dl); or set \
+                KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver and kubectl";
+    let output = go(dir)
+        .args(["env", "GOVERSION"])
+        .output()
+        .with_context(|| format!("go is missing: {hint}"))?;
+    if !output.status.success() {
+        bail!(
+            "go does not work: {}\n{hint}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    Ok(version.strip_prefix("go").unwrap_or(&version).to_owned())
+}
+
+/// The value of a one-word directive of a go.mod, such as `go 1.26.0`.
+fn directive<'a>(go_mod: &'a str, name: &str) -> Option<&'a str> {
+    go_mod
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
+        .map(str::trim)
+}
+
+fn required_version<'a>(go_mod: &'a str, module: &str) -> Option<&'a str> {
+    go_mod.lines().find_map(|line| {
+        let mut words = line
+            .trim()
+            .strip_prefix("require ")
+            .unwrap_or(line.trim())
+            .split_whitespace();
+        (words.next() == Some(module))
+            .then(|| words.next())
+            .flatten()
+            .filter(|v| v.starts_with('v'))
+    })
+}
+
+/// The numbers of a version: `v1.36.3` and `1.36.3-rc.1 X:flag` both begin 1, 36, 3.
+fn version_parts(version: &str) -> Vec<u32> {
+    let number = |part: &str| {
+        let digits: String = part.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().unwrap_or(0)
+    };
+    version
+        .trim_start_matches('v')
+        .split('.')
+        .take(3)
+        .map(number)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const GO_MOD: &str = "module m\n\ngo 1.26.0\n\ntool (\n\tk8s.io/kubernetes/cmd/kubectl\n)\n\nrequire (\n\tk8s.io/kubernetes v1.36.3 // indirect\n)\n";
+
+    #[test]
+    fn versions_come_from_the_module_file() {
+        assert_eq!(directive(GO_MOD, "go"), Some("1.26.0"));
+        assert_eq!(required_version(GO_MOD, "k8s.io/kubernetes"), Some("v1.36.3"));
+        assert_eq!(required_version(GO_MOD, "k8s.io/api"), None);
+    }
+
+    #[test]
+    fn build_flags_carry_the_version() {
+        let flags = ldflags(GO_MOD);
+        assert!(flags.contains("version.gitVersion=v1.36.3"), "{flags}");
+        assert!(flags.contains("version.gitMinor=36"), "{flags}");
+        assert_eq!(ldflags("module m\n"), "-s -w");
+    }
+
+    #[test]
+    fn versions_compare_by_number() {
+        assert!(version_parts("1.9.12") < version_parts("1.26.0"));
+        assert!(version_parts("1.26.8 X:nodwarf5") > version_parts("1.26.0"));
+        assert!(version_parts("1.27rc1") > version_parts("1.26.8"));
+    }
+
+    #[test]
+    fn named_file_must_exist() {
+        assert!(from_environment(Tool::Etcd, Some(OsStr::new("/no/such")), None).is_err());
+        assert_eq!(
+            from_environment(Tool::Etcd, Some(OsStr::new("")), None).unwrap(),
+            None
+        );
+        assert_eq!(
+            from_environment(Tool::Etcd, None, Some(OsStr::new("/no/such"))).unwrap(),
+            None
+        );
+    }
+
+    #[test]
+    fn every_tool_is_pinned_by_its_module() {
+        for tool in Tool::ALL {
+            let path = root().join(tool.module_dir()).join("go.mod");
+            let go_mod = fs::read_to_string(&path).unwrap();
+            assert!(
+                go_mod.contains(tool.package()),
+                "{} is not in {}",
+                tool.package(),
+                path.display()
+            );
+        }
+    }
+}
