@@ -313,12 +313,9 @@ mod tests {
     use crate::workspace::TempDir;
 
     fn is_alive(pid: u32) -> bool {
-        Command::new("kill")
-            .args(["-0", &pid.to_string()])
-            .stderr(Stdio::null())
-            .status()
-            .unwrap()
-            .success()
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "kill -0 \"$1\" 2>/dev/null", "sh", &pid.to_string()]);
+        shell.status().unwrap().success()
     }
 
     fn gone(pid: u32) -> bool {

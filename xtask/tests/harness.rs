@@ -8,18 +8,23 @@ use xtask::control_plane::{ControlPlane, Options};
 use xtask::kubectl::Kubectl;
 use xtask::wait::{self, Probe};
 
+/// Command lines of living processes with `dir` in them; from `/proc` where there is one, since small images
+/// have no `ps`.
 fn processes_that_name(dir: &str) -> Vec<String> {
-    let output = Command::new("ps")
-        .args(["-eo", "args"])
-        .stderr(Stdio::null())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "ps does not work");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.lines()
-        .filter(|line| line.contains(dir))
-        .map(str::to_owned)
-        .collect()
+    let all: Vec<String> = if let Ok(entries) = std::fs::read_dir("/proc") {
+        entries
+            .filter_map(|entry| std::fs::read(entry.ok()?.path().join("cmdline")).ok())
+            .map(|cmdline| String::from_utf8_lossy(&cmdline).replace('\0', " "))
+            .collect()
+    } else {
+        let output = Command::new("ps").args(["-eo", "args"]).output().unwrap();
+        assert!(output.status.success(), "ps does not work");
+        String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .map(str::to_owned)
+            .collect()
+    };
+    all.into_iter().filter(|line| line.contains(dir)).collect()
 }
 
 #[test]
