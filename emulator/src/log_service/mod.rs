@@ -3,6 +3,8 @@
 //! The seam types below are shared with the engine; see the crate's documentation.
 
 pub mod assumptions;
+pub mod index;
+pub mod search;
 
 use jiff::Timestamp;
 use serde_json::Value;
