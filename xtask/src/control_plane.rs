@@ -16,9 +16,10 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::assets::{self, Tool};
 use crate::kubeconfig::{self, Cluster, User};
 use crate::kubectl::Kubectl;
-use crate::process::{Janitor, Spec, Supervised};
+use crate::process::{Spec, Supervised};
+use crate::temp_dir::TempDir;
 use crate::wait::{self, Probe};
-use crate::workspace::{TempDir, keep_files, write_private};
+use crate::workspace::write_private;
 
 /// Names the kubeconfig of a running API server that test programs share instead of each starting one.
 pub const TEST_KUBECONFIG: &str = "RAMTRAIL_TEST_KUBECONFIG";
@@ -73,7 +74,6 @@ pub struct ControlPlane {
     server: String,
     admin_token: String,
     apiserver_spec: Spec,
-    _janitor: Option<Janitor>,
     dir: TempDir,
 }
 
@@ -105,11 +105,6 @@ impl ControlPlane {
 
     fn try_start(options: &Options, tools: &Tools) -> Result<Self> {
         let dir = TempDir::new("cp")?;
-        let janitor = if keep_files() {
-            None
-        } else {
-            Some(Janitor::watch(dir.path())?)
-        };
         let etcd = start_etcd(&tools.etcd, dir.path())?;
         let port = free_port()?;
         let server = format!("https://127.0.0.1:{port}");
@@ -129,7 +124,6 @@ impl ControlPlane {
             server,
             admin_token,
             apiserver_spec,
-            _janitor: janitor,
             dir,
         };
         control_plane.wait_until_ready()?;

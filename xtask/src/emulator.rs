@@ -11,8 +11,9 @@ use serde_json::Value;
 use ureq::Agent;
 
 use crate::process::{Signal, Spec, Supervised};
+use crate::temp_dir::TempDir;
 use crate::wait::{self, Probe};
-use crate::workspace::{TempDir, binary};
+use crate::workspace::binary;
 
 const START_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -100,18 +101,18 @@ impl EmulatorProcess {
         self.process.signal(signal)
     }
 
-    /// Calls an admin endpoint: `GET` without a body, `POST`, `PUT` and `DELETE` with one or none.
+    /// Calls an admin endpoint, such as `journal`, `clock`, `faults`, `identities` or `reset`.
     ///
     /// An empty answer is `null`.
     ///
     /// # Errors
     /// Any answer but a success, with its body.
     pub fn admin(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
-        let url = format!("{}{path}", self.url());
+        let url = format!("{}/_emulator/{path}", self.url());
         let request = ureq::http::Request::builder()
             .method(method)
             .uri(&url)
-            .header("authorization", format!("Bearer {}", self.admin_token));
+            .header("x-emulator-token", &self.admin_token);
         let answer = match body {
             None => self.agent.run(request.body(())?),
             Some(body) => {

@@ -97,7 +97,7 @@ mod tests {
         });
         let cluster = Cluster::of_view(&view).unwrap();
         assert_eq!(cluster.server().unwrap(), "https://h:1");
-        let dir = crate::workspace::TempDir::new("unit").unwrap();
+        let dir = crate::temp_dir::TempDir::new("unit").unwrap();
         let path = dir.path().join("k");
         write(&path, &cluster, &User::Token("other".into())).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();

@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::process::{Signal, Spec, Supervised};
-use crate::workspace::{TempDir, binary};
+use crate::temp_dir::TempDir;
+use crate::workspace::binary;
 
 /// A running operator. Dropping it kills the process.
 #[derive(Debug)]

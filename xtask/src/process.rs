@@ -275,42 +275,12 @@ impl Drop for Supervised {
     }
 }
 
-/// Removes a folder when we end, however that happens, once the processes in it have had time to die.
-#[derive(Debug)]
-pub(crate) struct Janitor {
-    shell: Child,
-}
-
-impl Janitor {
-    pub(crate) fn watch(dir: &Path) -> Result<Self> {
-        let script = r#"
-read -r _
-for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$1" && exit 0; sleep 1; done
-"#;
-        let mut command = Command::new("sh");
-        command.args(["-c", script, "janitor"]).arg(dir).process_group(0);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let shell = command.spawn().context("cannot start a shell")?;
-        Ok(Self { shell })
-    }
-}
-
-impl Drop for Janitor {
-    fn drop(&mut self) {
-        self.shell.stdin = None;
-        let _ = self.shell.wait();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::workspace::TempDir;
+    use crate::temp_dir::TempDir;
 
     fn is_alive(pid: u32) -> bool {
         let mut shell = Command::new("sh");

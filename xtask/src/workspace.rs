@@ -103,48 +103,6 @@ pub(crate) fn unique_suffix() -> String {
     )
 }
 
-/// A folder that is removed with everything in it when dropped.
-///
-/// Set `RAMTRAIL_KEEP=1` to keep it, for reading logs after a failure.
-#[derive(Debug)]
-pub struct TempDir(PathBuf);
-
-impl TempDir {
-    /// Makes a new, private folder under the system's temporary folder.
-    pub fn new(purpose: &str) -> Result<Self> {
-        let path = env::temp_dir().join(format!("ramtrail-{purpose}-{}", unique_suffix()));
-        create_private_dir(&path)?;
-        Ok(Self(path))
-    }
-
-    /// The folder's path.
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        if !keep_files() {
-            // Best effort: the folder lies under the system's temporary folder.
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-}
-
-/// Whether the user asked to keep temporary folders.
-pub(crate) fn keep_files() -> bool {
-    env::var_os("RAMTRAIL_KEEP").is_some_and(|v| v != "0" && !v.is_empty())
-}
-
-fn create_private_dir(path: &Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new()
-        .mode(0o700)
-        .create(path)
-        .with_context(|| format!("cannot create {}", path.display()))
-}
-
 /// Writes a file that only its owner can read: tokens and keys go through here.
 pub fn write_private(path: &Path, content: &[u8]) -> Result<()> {
     use std::io::Write;
@@ -187,20 +145,5 @@ mod tests {
     fn relative_or_unknown_cache_is_refused() {
         assert!(cache_dir_from(Some("x".into()), None, None).is_err());
         assert!(cache_dir_from(None, None, None).is_err());
-    }
-
-    #[test]
-    fn temporary_folder_is_private_and_goes_away() {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = TempDir::new("unit").unwrap();
-        let path = dir.path().to_owned();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
-        write_private(&path.join("key"), b"x").unwrap();
-        assert_eq!(
-            fs::metadata(path.join("key")).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
-        drop(dir);
-        assert!(!path.exists() || keep_files());
     }
 }

@@ -125,7 +125,7 @@ fn holds_a_control_plane_until_killed() {
 
 #[test]
 fn processes_die_with_a_killed_parent() {
-    let dir = xtask::workspace::TempDir::new("harness").unwrap();
+    let dir = xtask::temp_dir::TempDir::new("harness").unwrap();
     let report = dir.path().join("report");
     let mut parent = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "holds_a_control_plane_until_killed"])

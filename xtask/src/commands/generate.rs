@@ -1,0 +1,212 @@
+//! `cargo xtask generate`: files that are made from others and committed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+use xtask::assets::{self, Tool};
+use xtask::terminal::{self, Style};
+use xtask::workspace::{binary, cargo, root};
+
+/// The namespace of `deploy/install.yaml`.
+pub(crate) const NAMESPACE: &str = "ramtrail-system";
+
+/// Write the generated files: CRDs (crds/ and the chart's copies) and deploy/install.yaml
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Write nothing; fail and name the files that differ from what would be written
+    #[arg(long)]
+    check: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let status = cargo()
+        .args(["build", "--package", "ramtrail", "--bins"])
+        .status()
+        .context("cannot run cargo")?;
+    if !status.success() {
+        bail!("ramtrail does not build");
+    }
+    let differing = if args.check { differing()? } else { write()? };
+    let verb = if args.check { "differs" } else { "written" };
+    let style = if args.check { Style::Bad } else { Style::Good };
+    for path in &differing {
+        println!("  {} {}", terminal::paint(style, verb), path.display());
+    }
+    if args.check && !differing.is_empty() {
+        bail!("generated files are out of date: run `cargo xtask generate` and commit the result");
+    }
+    if differing.is_empty() {
+        println!("  all generated files are up to date");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The files that are not what would be generated, by the binary that is built now.
+pub(crate) fn differing() -> Result<Vec<PathBuf>> {
+    let crds = crds()?;
+    let manifest = manifest()?;
+    let mut paths = changed(&crds);
+    paths.extend(leftovers(&crds)?);
+    paths.extend(changed(&manifest));
+    Ok(paths)
+}
+
+fn write() -> Result<Vec<PathBuf>> {
+    let crds = crds()?;
+    let mut written = write_changed(&crds)?;
+    for path in leftovers(&crds)? {
+        fs::remove_file(root().join(&path)).with_context(|| format!("cannot remove {}", path.display()))?;
+        written.push(path);
+    }
+    // Rendered only now, since the chart renders the copies just written.
+    written.extend(write_changed(&manifest()?)?);
+    Ok(written)
+}
+
+/// Contents by path in the checkout.
+type Files = BTreeMap<PathBuf, String>;
+
+fn changed(files: &Files) -> Vec<PathBuf> {
+    let is_same =
+        |path: &Path, content: &str| fs::read_to_string(root().join(path)).is_ok_and(|f| f == content);
+    files
+        .iter()
+        .filter(|(path, content)| !is_same(path, content))
+        .map(|(path, _)| path.clone())
+        .collect()
+}
+
+fn write_changed(files: &Files) -> Result<Vec<PathBuf>> {
+    let paths = changed(files);
+    for path in &paths {
+        let full = root().join(path);
+        if let Some(folder) = full.parent() {
+            fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        }
+        fs::write(&full, &files[path]).with_context(|| format!("cannot write {}", full.display()))?;
+    }
+    Ok(paths)
+}
+
+/// YAML files in the folders of the CRDs that no kind stands behind any more.
+fn leftovers(files: &Files) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for folder in crd_folders() {
+        let Ok(entries) = fs::read_dir(root().join(&folder)) else {
+            continue;
+        };
+        for entry in entries {
+            let path = folder.join(entry?.file_name());
+            if path.extension().is_some_and(|e| e == "yaml") && !files.contains_key(&path) {
+                found.push(path);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn chart() -> Option<PathBuf> {
+    let chart = PathBuf::from("charts/ramtrail");
+    root().join(&chart).join("Chart.yaml").is_file().then_some(chart)
+}
+
+fn crd_folders() -> Vec<PathBuf> {
+    let copies = chart().map(|chart| chart.join("crd-manifests"));
+    [PathBuf::from("crds")].into_iter().chain(copies).collect()
+}
+
+fn crds() -> Result<Files> {
+    let text = output(Command::new(binary("ramtrail")?).arg("crds"))?;
+    let crds = split_crds(&text)?;
+    let mut files = Files::new();
+    for folder in crd_folders() {
+        for (name, content) in &crds {
+            files.insert(folder.join(name), content.clone());
+        }
+    }
+    Ok(files)
+}
+
+/// One file per CRD, named after its plural, from a stream of YAML documents.
+fn split_crds(text: &str) -> Result<Vec<(String, String)>> {
+    let mut crds = Vec::new();
+    for document in format!("\n{text}").split("\n---\n") {
+        let document = document.trim_matches('\n').trim_start_matches("---\n");
+        if document.is_empty() {
+            continue;
+        }
+        let name = document.lines().find_map(|line| line.strip_prefix("  name: "));
+        let plural = name
+            .and_then(|name| name.trim_matches(['"', '\'']).split_once('.'))
+            .map(|(plural, _)| plural);
+        let plural = plural.context("`ramtrail crds` printed a document without a CRD's name")?;
+        crds.push((format!("{plural}.yaml"), format!("{document}\n")));
+    }
+    if crds.is_empty() {
+        bail!("`ramtrail crds` printed no CRD");
+    }
+    Ok(crds)
+}
+
+/// `deploy/install.yaml`, the chart with its default values in front of which stands the namespace.
+fn manifest() -> Result<Files> {
+    let Some(chart) = chart() else {
+        return Ok(Files::new());
+    };
+    let mut helm = Command::new(assets::ensure(Tool::Helm)?);
+    helm.current_dir(root())
+        .args(["template", "ramtrail"])
+        .arg(chart)
+        .args(["--namespace", NAMESPACE]);
+    let rendered = output(&mut helm)?;
+    let text = format!(
+        "# Made from charts/ramtrail by `cargo xtask generate`; changes belong there.\n\
+         ---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: {NAMESPACE}\n{rendered}"
+    );
+    Ok(Files::from([(PathBuf::from("deploy/install.yaml"), text)]))
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .output()
+        .with_context(|| format!("cannot run {program}"))?;
+    if !output.status.success() {
+        bail!(
+            "{program} failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("{program} printed something that is not UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn stream_is_split_into_one_file_per_crd() {
+        let one = "apiVersion: a/v1\nkind: C\nmetadata:\n  name: as.g.io\nspec:\n  x: |\n    --- no\n";
+        let two = "apiVersion: a/v1\nkind: C\nmetadata:\n  name: bs.g.io\n";
+        let expected = vec![
+            ("as.yaml".to_owned(), one.to_owned()),
+            ("bs.yaml".to_owned(), two.to_owned()),
+        ];
+        assert_eq!(split_crds(&format!("{one}---\n{two}")).unwrap(), expected);
+        assert_eq!(
+            split_crds(&format!("---\n{one}---\n{two}---\n")).unwrap(),
+            expected
+        );
+    }
+
+    #[test]
+    fn empty_or_nameless_stream_is_refused() {
+        assert!(split_crds("").is_err());
+        assert!(split_crds("kind: C\n").is_err());
+    }
+}

@@ -1,0 +1,7 @@
+//! One module per command.
+
+pub(crate) mod cluster;
+pub(crate) mod demo;
+pub(crate) mod generate;
+pub(crate) mod test;
+pub(crate) mod tools;
