@@ -8,3 +8,17 @@
 //! - `config`, `lease`, `telemetry`: the process around them.
 
 pub mod api;
+// Becomes `pub mod aliyun;` with src/aliyun/mod.rs.
+/// The cloud.
+pub mod aliyun {
+    pub mod credential;
+    pub mod endpoint;
+    pub mod error;
+    pub mod operation;
+    pub mod transport;
+    pub mod user_agent;
+    pub use endpoint::Network;
+    pub use transport::CloudEndpoint;
+    pub use user_agent::ClusterId;
+}
+pub mod config;

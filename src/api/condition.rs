@@ -186,19 +186,45 @@ pub struct Statement {
 
 impl Statement {
     /// A statement.
-    pub fn new(type_: &'static str, status: Status, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { type_, status, reason, message: message.into() }
+    pub fn new(
+        type_: &'static str,
+        status: Status,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            type_,
+            status,
+            reason,
+            message: message.into(),
+        }
     }
 }
 
 /// Order in which conditions are listed, so that equal sets are equal lists.
-const ORDER: [&str; 7] = [READY, SYNCED, RECONCILING, STALLED, PROTECTED, LOGGING, DELIVERING];
+const ORDER: [&str; 7] = [
+    READY,
+    SYNCED,
+    RECONCILING,
+    STALLED,
+    PROTECTED,
+    LOGGING,
+    DELIVERING,
+];
 
 /// The conditions after a visit: statements replace conditions of their type, others stay, and the transition time moves only
 /// when the status changes.
-pub fn merge(old: &[Condition], statements: &[Statement], generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
-    let mut merged: Vec<Condition> =
-        old.iter().filter(|c| !statements.iter().any(|s| s.type_ == c.type_)).cloned().collect();
+pub fn merge(
+    old: &[Condition],
+    statements: &[Statement],
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let mut merged: Vec<Condition> = old
+        .iter()
+        .filter(|c| !statements.iter().any(|s| s.type_ == c.type_))
+        .cloned()
+        .collect();
     for statement in statements {
         let before = old.iter().find(|c| c.type_ == statement.type_);
         let unchanged = before.filter(|c| c.status == statement.status.as_str());
@@ -239,7 +265,10 @@ pub fn is_true(conditions: &[Condition], type_: &str) -> bool {
 
 /// One line without control characters, cut to size on a character boundary.
 fn clean(message: &str) -> String {
-    let mut text: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut text: String = message
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     if text.len() > MAX_MESSAGE_BYTES {
         let mut end = MAX_MESSAGE_BYTES - '…'.len_utf8();
         while !text.is_char_boundary(end) {
@@ -262,34 +291,85 @@ mod tests {
 
     #[test]
     fn transition_time_moves_only_when_the_status_changes() {
-        let first = merge(&[], &[Statement::new(READY, Status::False, reason::CREATING, "a")], Some(1), at(10));
-        let same = merge(&first, &[Statement::new(READY, Status::False, reason::DENIED, "b")], Some(2), at(20));
+        let first = merge(
+            &[],
+            &[Statement::new(READY, Status::False, reason::CREATING, "a")],
+            Some(1),
+            at(10),
+        );
+        let same = merge(
+            &first,
+            &[Statement::new(READY, Status::False, reason::DENIED, "b")],
+            Some(2),
+            at(20),
+        );
         assert_eq!(same[0].last_transition_time, Time(at(10)));
-        assert_eq!((same[0].reason.as_str(), same[0].message.as_str()), (reason::DENIED, "b"));
-        let moved = merge(&same, &[Statement::new(READY, Status::True, reason::AVAILABLE, "c")], Some(2), at(30));
+        assert_eq!(
+            (same[0].reason.as_str(), same[0].message.as_str()),
+            (reason::DENIED, "b")
+        );
+        let moved = merge(
+            &same,
+            &[Statement::new(READY, Status::True, reason::AVAILABLE, "c")],
+            Some(2),
+            at(30),
+        );
         assert_eq!(moved[0].last_transition_time, Time(at(30)));
     }
 
     #[test]
     fn conditions_that_are_not_restated_stay() {
-        let first = merge(&[], &[Statement::new(SYNCED, Status::True, reason::UP_TO_DATE, "")], Some(1), at(1));
-        let next = merge(&first, &[Statement::new(READY, Status::True, reason::AVAILABLE, "")], Some(1), at(2));
-        assert_eq!(next.iter().map(|c| c.type_.as_str()).collect::<Vec<_>>(), [READY, SYNCED]);
+        let first = merge(
+            &[],
+            &[Statement::new(SYNCED, Status::True, reason::UP_TO_DATE, "")],
+            Some(1),
+            at(1),
+        );
+        let next = merge(
+            &first,
+            &[Statement::new(READY, Status::True, reason::AVAILABLE, "")],
+            Some(1),
+            at(2),
+        );
+        assert_eq!(
+            next.iter().map(|c| c.type_.as_str()).collect::<Vec<_>>(),
+            [READY, SYNCED]
+        );
     }
 
     #[test]
     fn equal_statements_differ_in_times_only() {
-        let a = merge(&[], &[Statement::new(READY, Status::True, reason::AVAILABLE, "m")], Some(1), at(1));
-        let b = merge(&[], &[Statement::new(READY, Status::True, reason::AVAILABLE, "m")], Some(1), at(2));
+        let a = merge(
+            &[],
+            &[Statement::new(READY, Status::True, reason::AVAILABLE, "m")],
+            Some(1),
+            at(1),
+        );
+        let b = merge(
+            &[],
+            &[Statement::new(READY, Status::True, reason::AVAILABLE, "m")],
+            Some(1),
+            at(2),
+        );
         assert!(same_apart_from_times(&a, &b));
-        let c = merge(&[], &[Statement::new(READY, Status::True, reason::AVAILABLE, "other")], Some(1), at(1));
+        let c = merge(
+            &[],
+            &[Statement::new(READY, Status::True, reason::AVAILABLE, "other")],
+            Some(1),
+            at(1),
+        );
         assert!(!same_apart_from_times(&a, &c));
     }
 
     #[test]
     fn messages_stay_one_line_and_are_cut_on_a_character_boundary() {
         let long = format!("a\nb{}", "é".repeat(2000));
-        let merged = merge(&[], &[Statement::new(READY, Status::True, reason::AVAILABLE, long)], None, at(1));
+        let merged = merge(
+            &[],
+            &[Statement::new(READY, Status::True, reason::AVAILABLE, long)],
+            None,
+            at(1),
+        );
         assert!(merged[0].message.len() <= MAX_MESSAGE_BYTES);
         assert!(merged[0].message.starts_with("a b") && merged[0].message.ends_with('…'));
     }
@@ -297,7 +377,10 @@ mod tests {
     #[test]
     fn every_reason_is_a_legal_condition_reason_and_stands_once() {
         for (index, reason) in reason::ALL.iter().enumerate() {
-            assert!(reason.chars().all(|c| c.is_ascii_alphanumeric()) && reason.starts_with(|c: char| c.is_ascii_uppercase()));
+            assert!(
+                reason.chars().all(|c| c.is_ascii_alphanumeric())
+                    && reason.starts_with(|c: char| c.is_ascii_uppercase())
+            );
             assert!(!reason::ALL[..index].contains(reason), "{reason} stands twice");
         }
     }

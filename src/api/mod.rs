@@ -26,5 +26,9 @@ pub const CREDENTIALS_LABEL: &str = "ramtrail.io/credentials";
 
 /// Every CustomResourceDefinition of this version, in the order in which references point.
 pub fn all_crds() -> Vec<CustomResourceDefinition> {
-    vec![v1alpha1::AuditProject::crd(), v1alpha1::AuditLogStore::crd(), v1alpha1::RamTrail::crd()]
+    vec![
+        v1alpha1::AuditProject::crd(),
+        v1alpha1::AuditLogStore::crd(),
+        v1alpha1::RamTrail::crd(),
+    ]
 }

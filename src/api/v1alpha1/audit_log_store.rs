@@ -4,7 +4,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::common::{AdoptionPolicy, Claim, DeletionPolicy, LocalReference, ManagementPolicy, PendingCreate, Tamper};
+use super::common::{
+    AdoptionPolicy, Claim, DeletionPolicy, LocalReference, ManagementPolicy, PendingCreate, Tamper,
+};
 
 /// Desired state of a log store. It gets the index of the ActionTrail preset: full text, and `event` as JSON with its leaf fields.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -157,6 +159,10 @@ pub struct AppliedLogStore {
 impl AuditLogStore {
     /// Name of the store in Log Service: `spec.logStoreName`, else `metadata.name`.
     pub fn effective_name(&self) -> &str {
-        self.spec.log_store_name.as_deref().or(self.metadata.name.as_deref()).unwrap_or_default()
+        self.spec
+            .log_store_name
+            .as_deref()
+            .or(self.metadata.name.as_deref())
+            .unwrap_or_default()
     }
 }

@@ -6,7 +6,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::common::{AdoptionPolicy, Claim, Credentials, DeletionPolicy, ManagementPolicy, PendingCreate, Tamper};
+use super::common::{
+    AdoptionPolicy, Claim, Credentials, DeletionPolicy, ManagementPolicy, PendingCreate, Tamper,
+};
 
 /// Desired state of a Log Service project. Region, account and credentials are inherited by everything that refers to it.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -177,6 +179,10 @@ pub struct AppliedProject {
 impl AuditProject {
     /// Name of the project in Log Service: `spec.projectName`, else `metadata.name`.
     pub fn effective_name(&self) -> &str {
-        self.spec.project_name.as_deref().or(self.metadata.name.as_deref()).unwrap_or_default()
+        self.spec
+            .project_name
+            .as_deref()
+            .or(self.metadata.name.as_deref())
+            .unwrap_or_default()
     }
 }

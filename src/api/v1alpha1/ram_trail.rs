@@ -144,14 +144,20 @@ pub struct CopyTo {
     /// Service names of the events to copy, compared without regard to case; at most 64. Default: Ram, Ims, Sts, AasSub,
     /// AasCustomer, ResourceManager, which together are RAM access.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_-]*$")))]
+    #[schemars(
+        length(max = 64),
+        inner(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"))
+    )]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub services: Vec<String>,
 
     /// RAM role that the copy job uses to read the trail's store and to write the other, for example
     /// `acs:ram::1234567890123456:role/ramtrail-copy`. Log Service has no default role for such jobs.
     #[serde(rename = "roleARN")]
-    #[schemars(length(min = 1, max = 256), regex(pattern = r"^acs:ram::[0-9]+:role/[A-Za-z0-9._-]+$"))]
+    #[schemars(
+        length(min = 1, max = 256),
+        regex(pattern = r"^acs:ram::[0-9]+:role/[A-Za-z0-9._-]+$")
+    )]
     pub role_arn: String,
 }
 
@@ -264,12 +270,20 @@ pub struct AppliedCopy {
 impl RamTrail {
     /// Name of the trail: `spec.trailName`, else `metadata.name`.
     pub fn effective_name(&self) -> &str {
-        self.spec.trail_name.as_deref().or(self.metadata.name.as_deref()).unwrap_or_default()
+        self.spec
+            .trail_name
+            .as_deref()
+            .or(self.metadata.name.as_deref())
+            .unwrap_or_default()
     }
 
     /// Longest accepted lag of delivery in seconds.
     pub fn max_lag_seconds(&self) -> i32 {
-        self.spec.delivery.as_ref().and_then(|d| d.max_lag_seconds).unwrap_or(Delivery::DEFAULT_MAX_LAG_SECONDS)
+        self.spec
+            .delivery
+            .as_ref()
+            .and_then(|d| d.max_lag_seconds)
+            .unwrap_or(Delivery::DEFAULT_MAX_LAG_SECONDS)
     }
 }
 
@@ -280,7 +294,8 @@ impl Delivery {
 
 impl CopyTo {
     /// Services whose events are RAM access, when the spec names none.
-    pub const DEFAULT_SERVICES: [&'static str; 6] = ["Ram", "Ims", "Sts", "AasSub", "AasCustomer", "ResourceManager"];
+    pub const DEFAULT_SERVICES: [&'static str; 6] =
+        ["Ram", "Ims", "Sts", "AasSub", "AasCustomer", "ResourceManager"];
 
     /// Service names in force: the spec's, else the default set; lower case, sorted, each once.
     pub fn effective_services(&self) -> Vec<String> {
