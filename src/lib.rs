@@ -10,3 +10,5 @@
 pub mod aliyun;
 pub mod api;
 pub mod config;
+pub mod lease;
+pub mod telemetry;
