@@ -19,7 +19,7 @@ use crate::kubectl::Kubectl;
 use crate::process::{Spec, Supervised};
 use crate::temp_dir::TempDir;
 use crate::wait::{self, Probe};
-use crate::workspace::write_private;
+use crate::workspace::{random_hex, write_private};
 
 /// Names the kubeconfig of a running API server that test programs share instead of each starting one.
 pub const TEST_KUBECONFIG: &str = "RAMTRAIL_TEST_KUBECONFIG";
@@ -108,7 +108,7 @@ impl ControlPlane {
         let etcd = start_etcd(&tools.etcd, dir.path())?;
         let port = free_port()?;
         let server = format!("https://127.0.0.1:{port}");
-        let admin_token = random_token()?;
+        let admin_token = random_hex(24)?;
         let apiserver_spec = apiserver_spec(options, &tools.apiserver, dir.path(), port, &admin_token)?;
         let mut apiserver = Supervised::start(&apiserver_spec)?;
         let ca_file = wait_for_certificate(&mut apiserver, dir.path())?;
@@ -376,15 +376,6 @@ pub fn free_port() -> Result<u16> {
         .filter_map(|i| u16::try_from(20_000 + seed.wrapping_add(i * 7) % 12_000).ok())
         .find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok())
         .context("no free port on 127.0.0.1")
-}
-
-fn random_token() -> Result<String> {
-    use std::io::Read;
-    let mut bytes = [0u8; 24];
-    fs::File::open("/dev/urandom")
-        .and_then(|mut f| f.read_exact(&mut bytes))
-        .context("cannot read /dev/urandom")?;
-    Ok(hex::encode(bytes))
 }
 
 /// Runs a command with `KUBECONFIG` of this control plane, kubectl's folder in front of `PATH`.

@@ -143,6 +143,11 @@ impl EmulatorProcess {
         self.admin("POST", path, Some(body))
     }
 
+    /// Fails, with the end of its log, if it has ended.
+    pub fn must_run(&mut self) -> Result<()> {
+        self.process.must_run()
+    }
+
     /// Asks for a graceful end and waits for it.
     pub fn stop(&mut self) -> Result<ExitStatus> {
         self.process.stop(Duration::from_secs(10))

@@ -103,6 +103,17 @@ pub(crate) fn unique_suffix() -> String {
     )
 }
 
+/// This many random bytes as hex digits, good for a secret.
+pub fn random_hex(bytes: usize) -> Result<String> {
+    use std::io::Read;
+    let mut buffer = vec![0u8; bytes];
+    let mut source = fs::File::open("/dev/urandom").context("cannot read /dev/urandom")?;
+    source
+        .read_exact(&mut buffer)
+        .context("cannot read /dev/urandom")?;
+    Ok(hex::encode(buffer))
+}
+
 /// Writes a file that only its owner can read: tokens and keys go through here.
 pub fn write_private(path: &Path, content: &[u8]) -> Result<()> {
     use std::io::Write;

@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 use xtask::assets::{self, Tool};
+use xtask::temp_dir::TempDir;
 use xtask::terminal::{self, Style};
 use xtask::workspace::{binary, cargo, root};
 
@@ -119,36 +120,24 @@ fn crd_folders() -> Vec<PathBuf> {
 }
 
 fn crds() -> Result<Files> {
-    let text = output(Command::new(binary("ramtrail")?).arg("crds"))?;
-    let crds = split_crds(&text)?;
+    let out = TempDir::new("crds")?;
+    output(
+        Command::new(binary("ramtrail")?)
+            .args(["crds", "--out-dir"])
+            .arg(out.path()),
+    )?;
     let mut files = Files::new();
-    for folder in crd_folders() {
-        for (name, content) in &crds {
-            files.insert(folder.join(name), content.clone());
+    for entry in fs::read_dir(out.path()).context("cannot read what `ramtrail crds` wrote")? {
+        let entry = entry?;
+        let content = fs::read_to_string(entry.path()).context("cannot read what `ramtrail crds` wrote")?;
+        for folder in crd_folders() {
+            files.insert(folder.join(entry.file_name()), content.clone());
         }
+    }
+    if files.is_empty() {
+        bail!("`ramtrail crds` wrote no CRD");
     }
     Ok(files)
-}
-
-/// One file per CRD, named after its plural, from a stream of YAML documents.
-fn split_crds(text: &str) -> Result<Vec<(String, String)>> {
-    let mut crds = Vec::new();
-    for document in format!("\n{text}").split("\n---\n") {
-        let document = document.trim_matches('\n').trim_start_matches("---\n");
-        if document.is_empty() {
-            continue;
-        }
-        let name = document.lines().find_map(|line| line.strip_prefix("  name: "));
-        let plural = name
-            .and_then(|name| name.trim_matches(['"', '\'']).split_once('.'))
-            .map(|(plural, _)| plural);
-        let plural = plural.context("`ramtrail crds` printed a document without a CRD's name")?;
-        crds.push((format!("{plural}.yaml"), format!("{document}\n")));
-    }
-    if crds.is_empty() {
-        bail!("`ramtrail crds` printed no CRD");
-    }
-    Ok(crds)
 }
 
 /// `deploy/install.yaml`, the chart with its default values in front of which stands the namespace.
@@ -181,32 +170,4 @@ fn output(command: &mut Command) -> Result<String> {
         );
     }
     String::from_utf8(output.stdout).with_context(|| format!("{program} printed something that is not UTF-8"))
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    #[test]
-    fn stream_is_split_into_one_file_per_crd() {
-        let one = "apiVersion: a/v1\nkind: C\nmetadata:\n  name: as.g.io\nspec:\n  x: |\n    --- no\n";
-        let two = "apiVersion: a/v1\nkind: C\nmetadata:\n  name: bs.g.io\n";
-        let expected = vec![
-            ("as.yaml".to_owned(), one.to_owned()),
-            ("bs.yaml".to_owned(), two.to_owned()),
-        ];
-        assert_eq!(split_crds(&format!("{one}---\n{two}")).unwrap(), expected);
-        assert_eq!(
-            split_crds(&format!("---\n{one}---\n{two}---\n")).unwrap(),
-            expected
-        );
-    }
-
-    #[test]
-    fn empty_or_nameless_stream_is_refused() {
-        assert!(split_crds("").is_err());
-        assert!(split_crds("kind: C\n").is_err());
-    }
 }

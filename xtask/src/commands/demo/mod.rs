@@ -1,25 +1,360 @@
 //! `cargo xtask demo`: the whole job in front of one's eyes.
+//!
+//! Nothing here is acted: every line that claims something was read from the API server, from the emulated cloud
+//! by an official SDK, or from the cloud's journal; every time was measured.
 
-use std::path::PathBuf;
+mod conditions;
+mod deployment;
+mod people;
+mod sdk;
+mod seed;
+
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+use xtask::control_plane::{ControlPlane, Options, free_port};
+use xtask::emulator::EmulatorProcess;
+use xtask::kubectl::Kubectl;
+use xtask::operator::OperatorProcess;
+use xtask::python::Python;
+use xtask::temp_dir::TempDir;
+use xtask::terminal::{self, Style};
+use xtask::workspace::{cargo, random_hex, root, write_private};
 
-/// Show the whole job on a real kube-apiserver and the emulator
+use conditions::wait_until_true;
+use deployment::Manifest;
+use sdk::Sdk;
+use seed::Seed;
+
+const INSTALL: &str = "deploy/install.yaml";
+const EXAMPLE: &str = "deploy/examples/ai-workload-audit-trail.yaml";
+const OPERATOR_POLICY: &str = include_str!("../../../demo/operator-policy.json");
+/// The RAM user whose key the operator holds.
+const OPERATOR_USER: &str = "ramtrail-operator";
+
+/// Bounds a failure only; what is shown is the time a thing took.
+const DEADLINE: Duration = Duration::from_secs(180);
+
+/// Show the whole job on a real kube-apiserver and an emulated Alibaba Cloud
+///
+/// Installs deploy/install.yaml, runs the operator under its own ServiceAccount, applies the example, lets
+/// three identities call the cloud, shows where their events arrive, switches the trail off as an attacker
+/// would and shows the repair. Stays up until Ctrl-C.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// End when everything was seen, with failure if something was not
+    /// End when everything was seen; fail if something was not
     #[arg(long)]
     once: bool,
-    /// Use this cluster instead of a throw-away one
+    /// Use this cluster instead of a throw-away one; what is installed there stays
     #[arg(long, value_name = "PATH")]
     kubeconfig: Option<PathBuf>,
 }
 
+/// Everything that runs.
+struct Stage {
+    operator: OperatorProcess,
+    sdk: Sdk,
+    emulator: EmulatorProcess,
+    kubectl: Kubectl,
+    seed: Seed,
+    dir: TempDir,
+    // Last, so that it ends last.
+    _control_plane: Option<ControlPlane>,
+}
+
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let Args {
-        once: _,
-        kubeconfig: _,
-    } = args;
-    bail!("the operator cannot run yet");
+    let start = Instant::now();
+    build()?;
+    println!(
+        "{}",
+        terminal::paint(Style::Bold, "ramtrail: an audit trail, declared, kept and proved")
+    );
+    let mut stage = set_up(args)?;
+    apply_example(&mut stage)?;
+    let calls = people::call_the_cloud(&mut stage)?;
+    people::follow_the_events(&mut stage, &calls)?;
+    show_table(&stage)?;
+    people::attack(&mut stage)?;
+    terminal::heading(&terminal::paint(Style::Good, "Everything above was observed."));
+    terminal::line(&format!(
+        "The whole run took {}.",
+        terminal::elapsed(start.elapsed())
+    ));
+    if !args.once {
+        stay(&mut stage)?;
+    }
+    stage.operator.stop(Duration::from_secs(30))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn build() -> Result<()> {
+    let status = cargo()
+        .args(["build", "--quiet", "--workspace", "--bins"])
+        .status()
+        .context("cannot run cargo")?;
+    if !status.success() {
+        bail!("ramtrail does not build");
+    }
+    Ok(())
+}
+
+fn set_up(args: &Args) -> Result<Stage> {
+    let python = Python::ensure()?;
+    terminal::heading("The stage");
+    let dir = TempDir::new("demo")?;
+    let (control_plane, kubectl) = cluster(args.kubeconfig.as_deref(), dir.path())?;
+    let seed = Seed::read(&kubectl, &root().join(EXAMPLE))?;
+
+    let start = Instant::now();
+    let root_key = (format!("LTAI{}", random_hex(10)?), random_hex(15)?);
+    let flag = format!("{}:{}:{}", root_key.0, root_key.1, seed.account);
+    let emulator = EmulatorProcess::start(&["--profile", "documented", "--access-key", &flag])?;
+    let mut sdk = Sdk::start(&python, emulator.listen())?;
+    let (id, secret) = root_key;
+    sdk.must::<serde_json::Value>(
+        &json!({ "do": "root", "id": id, "secret": secret, "region": seed.region }),
+    )?;
+    step(
+        start,
+        &format!(
+            "Alibaba Cloud, emulated, at {}: account {}",
+            emulator.listen(),
+            seed.account
+        ),
+    );
+
+    let start = Instant::now();
+    let operator = install(&kubectl, &emulator, &mut sdk, &seed, dir.path())?;
+    step(
+        start,
+        "the operator runs, as the Deployment says and as its own ServiceAccount",
+    );
+    Ok(Stage {
+        operator,
+        sdk,
+        emulator,
+        kubectl,
+        seed,
+        dir,
+        _control_plane: control_plane,
+    })
+}
+
+/// A throw-away control plane, or the user's, reached by a copy of the kubeconfig.
+fn cluster(kubeconfig: Option<&Path>, dir: &Path) -> Result<(Option<ControlPlane>, Kubectl)> {
+    let start = Instant::now();
+    let copy = dir.join("admin.kubeconfig");
+    let Some(path) = kubeconfig else {
+        let control_plane = ControlPlane::start(&Options::new().controller_manager())?;
+        fs::copy(control_plane.kubeconfig(), &copy).context("cannot copy the kubeconfig")?;
+        let kubectl = Kubectl::new(&copy)?;
+        let version = server_version(&kubectl)?;
+        step(
+            start,
+            &format!(
+                "kube-apiserver {version} and etcd, real, at {}",
+                control_plane.server()
+            ),
+        );
+        return Ok((Some(control_plane), kubectl));
+    };
+    let theirs = Kubectl::new(path)?.run(["config", "view", "--raw", "--minify", "--flatten"])?;
+    write_private(&copy, theirs.as_bytes())?;
+    let kubectl = Kubectl::new(&copy)?;
+    step(
+        start,
+        &format!(
+            "your kube-apiserver {} at {}",
+            server_version(&kubectl)?,
+            kubectl.cluster()?.server()?
+        ),
+    );
+    Ok((None, kubectl))
+}
+
+fn server_version(kubectl: &Kubectl) -> Result<String> {
+    let version = kubectl.json(["version"])?;
+    Ok(version["serverVersion"]["gitVersion"]
+        .as_str()
+        .context("the API server tells no version")?
+        .to_owned())
+}
+
+/// Installs what `deploy/install.yaml` holds and starts the process that its Deployment describes.
+fn install(
+    kubectl: &Kubectl,
+    emulator: &EmulatorProcess,
+    sdk: &mut Sdk,
+    seed: &Seed,
+    dir: &Path,
+) -> Result<OperatorProcess> {
+    let manifest = Manifest::read(kubectl, &root().join(INSTALL))?;
+    let namespace = manifest.namespace()?;
+    shown(
+        &format!("kubectl apply --server-side -f {INSTALL}"),
+        "all but the Deployment: no node could run it",
+    );
+    let answer = kubectl.apply(&manifest.others())?;
+    terminal::line(&terminal::paint(
+        Style::Dim,
+        format!("{} objects applied", answer.lines().count()),
+    ));
+    kubectl.wait_for_crds(&manifest.names("CustomResourceDefinition"), DEADLINE)?;
+
+    // The cloud side: a RAM user with the operator's policy and nothing else.
+    let policy: serde_json::Value =
+        serde_json::from_str(OPERATOR_POLICY).context("in operator-policy.json")?;
+    let key: people::Key = sdk.must(&json!({ "do": "user", "name": OPERATOR_USER, "document": policy }))?;
+    sdk.must::<serde_json::Value>(
+        &json!({ "do": "role", "name": seed.copy_role, "service": "log.aliyuncs.com" }),
+    )?;
+
+    let kubeconfig = dir.join("operator.kubeconfig");
+    kubectl.write_service_account_kubeconfig(&kubeconfig, namespace, manifest.service_account()?)?;
+    let endpoint = emulator.url();
+    let listen = format!("127.0.0.1:{}", free_port()?);
+    let replaced = [
+        ("--cloud-endpoint", endpoint.as_str()),
+        ("--http-listen", listen.as_str()),
+        ("--identity-namespaces", seed.namespace.as_str()),
+        ("--log-format", "text"),
+        ("--resync-interval", "20s"),
+        ("--poll-interval", "3s"),
+        ("--due-call-interval", "5s"),
+    ];
+    let secret = |name: &str, key: &str| read_secret(kubectl, namespace, name, key);
+    let options = manifest.process(&kubeconfig, &replaced, secret)?;
+    let options = options.credentials(&key.access_key_id, &key.access_key_secret);
+    let mut operator = OperatorProcess::start(&options)?;
+    operator.must_run()?;
+    let flags = replaced[2..]
+        .iter()
+        .map(|(flag, value)| format!("{flag}={value}"));
+    let flags = flags.collect::<Vec<_>>().join(" ");
+    terminal::line(&terminal::paint(Style::Dim, format!("set for the demo: {flags}")));
+    Ok(operator)
+}
+
+fn read_secret(kubectl: &Kubectl, namespace: &str, name: &str, key: &str) -> Result<Option<String>> {
+    let template =
+        format!("-o=go-template={{{{ with index .data {key:?} }}}}{{{{ . | base64decode }}}}{{{{ end }}}}");
+    let args = [
+        "-n",
+        namespace,
+        "get",
+        "secret",
+        name,
+        "--ignore-not-found",
+        &template,
+    ];
+    let value = kubectl.run(args)?;
+    Ok(Some(value).filter(|value| !value.is_empty()))
+}
+
+fn apply_example(stage: &mut Stage) -> Result<()> {
+    let Stage {
+        operator,
+        kubectl,
+        seed,
+        ..
+    } = stage;
+    terminal::heading("The example");
+    shown(&format!("kubectl apply -f {EXAMPLE}"), "");
+    let path = root().join(EXAMPLE);
+    let answer = kubectl.run(["apply".as_ref(), "-f".as_ref(), path.as_os_str()])?;
+    for line in answer.lines() {
+        terminal::line(&terminal::paint(Style::Dim, line));
+    }
+    println!();
+    wait_until_true(kubectl, &seed.namespace, &seed.objects, "Ready", DEADLINE, || {
+        operator.must_run()
+    })?;
+    let trail = [seed.trail.clone()];
+    wait_until_true(kubectl, &seed.namespace, &trail, "Logging", DEADLINE, || {
+        operator.must_run()
+    })?;
+    wait_until_true(kubectl, &seed.namespace, &trail, "Delivering", DEADLINE, || {
+        operator.must_run()
+    })
+}
+
+fn show_table(stage: &Stage) -> Result<()> {
+    let Stage { kubectl, seed, .. } = stage;
+    terminal::heading("What kubectl says");
+    shown(&format!("kubectl get aproj,als,rt -n {}", seed.namespace), "");
+    for line in kubectl
+        .run(["get", "aproj,als,rt", "-n", &seed.namespace])?
+        .lines()
+    {
+        terminal::line(line);
+    }
+    Ok(())
+}
+
+fn stay(stage: &mut Stage) -> Result<()> {
+    let Stage {
+        operator,
+        emulator,
+        kubectl,
+        seed,
+        dir,
+        ..
+    } = stage;
+    terminal::heading("It stays up until Ctrl-C. Have a look:");
+    let rows = [
+        (
+            "talk to the cluster",
+            format!("export KUBECONFIG={}", kubectl.kubeconfig().display()),
+        ),
+        (
+            "the resources",
+            format!("kubectl get aproj,als,rt -n {}", seed.namespace),
+        ),
+        (
+            "one in full",
+            format!("kubectl describe rt -n {} {}", seed.namespace, seed.trail.name),
+        ),
+        (
+            "the operator's log",
+            format!("tail -f {}", operator.log_file().display()),
+        ),
+        ("the cloud", emulator.url()),
+        ("files", dir.path().display().to_string()),
+    ];
+    let rows: Vec<_> = rows
+        .into_iter()
+        .map(|(what, how)| vec![what.to_owned(), terminal::paint(Style::Accent, how)])
+        .collect();
+    terminal::table(&rows);
+    loop {
+        operator.must_run()?;
+        emulator.must_run()?;
+        thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// A command as one would type it.
+fn shown(command: &str, remark: &str) {
+    let remark = if remark.is_empty() {
+        String::new()
+    } else {
+        format!("   # {remark}")
+    };
+    terminal::line(&format!(
+        "{} {}{}",
+        terminal::paint(Style::Dim, "$"),
+        terminal::paint(Style::Accent, command),
+        terminal::paint(Style::Dim, remark)
+    ));
+}
+
+/// Something that is done, and how long it took.
+fn step(start: Instant, what: &str) {
+    let time = terminal::paint(Style::Dim, format!("{:>7}", terminal::elapsed(start.elapsed())));
+    terminal::line(&format!("{time}  {what}"));
 }
