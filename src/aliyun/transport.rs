@@ -375,3 +375,6 @@ fn is_no_such_host(text: &str) -> bool {
     .iter()
     .any(|known| text.contains(known))
 }
+
+#[cfg(test)]
+mod tests;
