@@ -4,11 +4,13 @@
 //! The modules under `tools/` hold nothing but `tool` directives. A finished set never changes: its folder is
 //! named after everything that went into it.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
@@ -89,6 +91,24 @@ impl Tool {
 /// # Errors
 /// Fails if a variable names a file that is not there, if Go is missing or too old, or if the build fails.
 pub fn ensure(tool: Tool) -> Result<PathBuf> {
+    // Asked for with every kubectl: looked up once.
+    static KNOWN: Mutex<BTreeMap<&str, PathBuf>> = Mutex::new(BTreeMap::new());
+    if let Some(path) = KNOWN
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(tool.name())
+    {
+        return Ok(path.clone());
+    }
+    let path = find_or_build(tool)?;
+    KNOWN
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(tool.name(), path.clone());
+    Ok(path)
+}
+
+fn find_or_build(tool: Tool) -> Result<PathBuf> {
     let own = env::var_os(tool.own_variable());
     let assets = env::var_os("KUBEBUILDER_ASSETS");
     if let Some(path) = from_environment(tool, own.as_deref(), assets.as_deref())? {

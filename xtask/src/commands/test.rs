@@ -69,6 +69,19 @@ impl Part {
             .map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
+    /// Whether it needs the binaries and test programs.
+    fn needs_build(self) -> bool {
+        match self {
+            Self::Fmt | Self::Clippy | Self::Deny => false,
+            Self::Build
+            | Self::Tests
+            | Self::Unit
+            | Self::ApiServer
+            | Self::Conformance
+            | Self::Manifests => true,
+        }
+    }
+
     fn run(self) -> Result<Outcome> {
         match self {
             Self::Fmt => step(cargo().args(["fmt", "--all", "--check"]), "formatted"),
@@ -77,7 +90,7 @@ impl Part {
                 step(cargo().args(args), "no warnings")
             }
             Self::Deny => deny(),
-            Self::Build => build(),
+            Self::Build => Ok(Outcome::Passed("built".to_owned())),
             Self::Tests => rust_tests(&["--workspace"], true),
             Self::Unit => rust_tests(&["--workspace", "--lib", "--bins"], false),
             Self::ApiServer => rust_tests(&["--package", "ramtrail", "--test", "*"], true),
@@ -101,6 +114,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
     let start = Instant::now();
     let mut results = Vec::new();
+    let mut built: Option<bool> = None;
     for part in parts {
         terminal::heading(&format!(
             "{} {}",
@@ -108,7 +122,12 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             part.name()
         ));
         let start = Instant::now();
-        let result = part.run();
+        let result = if part.needs_build() {
+            build(&mut built)
+        } else {
+            Ok(())
+        };
+        let result = result.and_then(|()| part.run());
         if let Err(error) = &result {
             println!("{} {error:#}", terminal::paint(Style::Bad, "failed:"));
         }
@@ -191,18 +210,23 @@ fn deny() -> Result<Outcome> {
     )
 }
 
-fn build() -> Result<Outcome> {
+/// Builds once per run: test programs, and the binaries that tests start.
+fn build(built: &mut Option<bool>) -> Result<()> {
+    match built {
+        Some(true) => return Ok(()),
+        Some(false) => bail!("not run, since the build failed"),
+        None => *built = Some(false),
+    }
     // Builds the binaries as well, with the features the test programs use: nothing is compiled twice.
-    let outcome = step(cargo().args(["test", "--workspace", "--no-run"]), "built")?;
+    step(cargo().args(["test", "--workspace", "--no-run"]), "built")?;
     for name in ["ramtrail", "ramtrail-emulator"] {
         binary(name)?;
     }
-    Ok(outcome)
+    *built = Some(true);
+    Ok(())
 }
 
 fn rust_tests(selection: &[&str], api_server: bool) -> Result<Outcome> {
-    // Tests start the emulator and the operator from their binaries.
-    build()?;
     let mut command = cargo();
     command.arg("test").args(selection).arg("--no-fail-fast");
     if terminal::colour() {
@@ -303,7 +327,6 @@ fn stream(command: &mut Command, mut see: impl FnMut(&str)) -> Result<bool> {
 }
 
 fn conformance() -> Result<Outcome> {
-    build()?;
     let python = Python::ensure()?;
     let mut command = python.command();
     command
@@ -329,7 +352,6 @@ fn conformance() -> Result<Outcome> {
 }
 
 fn manifests() -> Result<Outcome> {
-    build()?;
     let differing = generate::differing()?;
     for path in &differing {
         println!("{} {}", terminal::paint(Style::Bad, "differs"), path.display());
