@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde_json::json;
+use serde_json::{Value, json};
 use xtask::control_plane::{ControlPlane, Options, free_port};
 use xtask::emulator::EmulatorProcess;
 use xtask::kubectl::Kubectl;
@@ -108,31 +108,28 @@ fn set_up(args: &Args) -> Result<Stage> {
     terminal::heading("The stage");
     let dir = TempDir::new("demo")?;
     let (control_plane, kubectl) = cluster(args.kubeconfig.as_deref(), dir.path())?;
+    let manifest = install(&kubectl)?;
     let seed = Seed::read(&kubectl, &root().join(EXAMPLE))?;
 
     let start = Instant::now();
-    let root_key = (format!("LTAI{}", random_hex(10)?), random_hex(15)?);
-    let flag = format!("{}:{}:{}", root_key.0, root_key.1, seed.account);
+    let (id, secret) = (format!("LTAI{}", random_hex(10)?), random_hex(15)?);
+    let flag = format!("{id}:{secret}:{}", seed.account);
     let emulator = EmulatorProcess::start(&["--profile", "documented", "--access-key", &flag])?;
     let mut sdk = Sdk::start(&python, emulator.listen())?;
-    let (id, secret) = root_key;
-    sdk.must::<serde_json::Value>(
-        &json!({ "do": "root", "id": id, "secret": secret, "region": seed.region }),
-    )?;
-    step(
-        start,
-        &format!(
-            "Alibaba Cloud, emulated, at {}: account {}",
-            emulator.listen(),
-            seed.account
-        ),
+    let key = json!({ "do": "root", "id": id, "secret": secret, "region": seed.region });
+    sdk.must::<Value>(&key)?;
+    let cloud = format!(
+        "an emulated Alibaba Cloud at {}, account {}",
+        emulator.listen(),
+        seed.account
     );
+    step(start, &cloud);
 
     let start = Instant::now();
-    let operator = install(&kubectl, &emulator, &mut sdk, &seed, dir.path())?;
+    let operator = start_operator(&kubectl, &manifest, &emulator, &mut sdk, &seed, dir.path())?;
     step(
         start,
-        "the operator runs, as the Deployment says and as its own ServiceAccount",
+        "the operator, started as its Deployment says, with its own ServiceAccount's token",
     );
     Ok(Stage {
         operator,
@@ -185,35 +182,35 @@ fn server_version(kubectl: &Kubectl) -> Result<String> {
         .to_owned())
 }
 
-/// Installs what `deploy/install.yaml` holds and starts the process that its Deployment describes.
-fn install(
+/// Installs what `deploy/install.yaml` holds, apart from the Deployment.
+fn install(kubectl: &Kubectl) -> Result<Manifest> {
+    let start = Instant::now();
+    let manifest = Manifest::read(kubectl, &root().join(INSTALL))?;
+    let objects = kubectl.apply(&manifest.others())?.lines().count();
+    kubectl.wait_for_crds(&manifest.names("CustomResourceDefinition"), DEADLINE)?;
+    step(
+        start,
+        &format!("{INSTALL}: {objects} objects applied, the Deployment left out (there is no node)"),
+    );
+    Ok(manifest)
+}
+
+/// Starts the process that the Deployment describes, with a key of its own in the cloud.
+fn start_operator(
     kubectl: &Kubectl,
+    manifest: &Manifest,
     emulator: &EmulatorProcess,
     sdk: &mut Sdk,
     seed: &Seed,
     dir: &Path,
 ) -> Result<OperatorProcess> {
-    let manifest = Manifest::read(kubectl, &root().join(INSTALL))?;
-    let namespace = manifest.namespace()?;
-    shown(
-        &format!("kubectl apply --server-side -f {INSTALL}"),
-        "all but the Deployment: no node could run it",
-    );
-    let answer = kubectl.apply(&manifest.others())?;
-    terminal::line(&terminal::paint(
-        Style::Dim,
-        format!("{} objects applied", answer.lines().count()),
-    ));
-    kubectl.wait_for_crds(&manifest.names("CustomResourceDefinition"), DEADLINE)?;
-
-    // The cloud side: a RAM user with the operator's policy and nothing else.
-    let policy: serde_json::Value =
-        serde_json::from_str(OPERATOR_POLICY).context("in operator-policy.json")?;
+    // The cloud side: a RAM user with the operator's policy and nothing else, and the role of the copy job.
+    let policy: Value = serde_json::from_str(OPERATOR_POLICY).context("in operator-policy.json")?;
     let key: people::Key = sdk.must(&json!({ "do": "user", "name": OPERATOR_USER, "document": policy }))?;
-    sdk.must::<serde_json::Value>(
-        &json!({ "do": "role", "name": seed.copy_role, "service": "log.aliyuncs.com" }),
-    )?;
+    let role = json!({ "do": "role", "name": seed.copy_role, "service": "log.aliyuncs.com" });
+    sdk.must::<Value>(&role)?;
 
+    let namespace = manifest.namespace()?;
     let kubeconfig = dir.join("operator.kubeconfig");
     kubectl.write_service_account_kubeconfig(&kubeconfig, namespace, manifest.service_account()?)?;
     let endpoint = emulator.url();
@@ -232,11 +229,13 @@ fn install(
     let options = options.credentials(&key.access_key_id, &key.access_key_secret);
     let mut operator = OperatorProcess::start(&options)?;
     operator.must_run()?;
-    let flags = replaced[2..]
+    let flags: Vec<String> = replaced
         .iter()
-        .map(|(flag, value)| format!("{flag}={value}"));
-    let flags = flags.collect::<Vec<_>>().join(" ");
-    terminal::line(&terminal::paint(Style::Dim, format!("set for the demo: {flags}")));
+        .map(|(flag, value)| format!("{flag}={value}"))
+        .collect();
+    for flags in flags.chunks(4) {
+        step_remark(&flags.join(" "));
+    }
     Ok(operator)
 }
 
@@ -351,6 +350,11 @@ fn shown(command: &str, remark: &str) {
         terminal::paint(Style::Accent, command),
         terminal::paint(Style::Dim, remark)
     ));
+}
+
+/// A remark under a step.
+fn step_remark(text: &str) {
+    terminal::line(&terminal::paint(Style::Dim, format!("{:>7}  {text}", "")));
 }
 
 /// Something that is done, and how long it took.
