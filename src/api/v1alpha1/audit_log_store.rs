@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::common::{
     AdoptionPolicy, Claim, DeletionPolicy, LocalReference, ManagementPolicy, PendingCreate, Tamper,
+    conditions_schema,
 };
 
 /// Desired state of a log store. It gets the index of the ActionTrail preset: full text, and `event` as JSON with its leaf fields.
@@ -102,20 +103,23 @@ pub struct AuditLogStoreStatus {
     pub applied_generation: Option<i64>,
     /// Ready, Synced, Reconciling, Stalled, Protected; their meanings and reasons are listed in the documentation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
-    #[schemars(length(max = 16))]
+    #[schemars(schema_with = "conditions_schema")]
     pub conditions: Vec<Condition>,
     /// Account of the credentials in use.
     #[serde(rename = "accountID", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub account_id: Option<String>,
     /// Effective name of the log store.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub log_store_name: Option<String>,
     /// Name of the project in Log Service.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub project_name: Option<String>,
     /// Resource name in Alibaba Cloud.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
     pub arn: Option<String>,
     /// Effective management policy.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,13 +141,15 @@ pub struct AuditLogStoreStatus {
     pub applied: Option<AppliedLogStore>,
     /// Since when the store holds data: its own creation time. It moves when the store was deleted and made again.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub data_since: Option<String>,
     /// The newest weakening from outside.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_tamper: Option<Tamper>,
     /// With Observe: what Enforce would do, at most 30 steps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 30))]
+    #[schemars(length(max = 30), inner(length(max = 512)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub plan: Vec<String>,
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::common::{
     AdoptionPolicy, Claim, Credentials, DeletionPolicy, ManagementPolicy, PendingCreate, Tamper,
+    conditions_schema,
 };
 
 /// Desired state of a Log Service project. Region, account and credentials are inherited by everything that refers to it.
@@ -52,7 +53,9 @@ pub struct AuditProjectSpec {
     #[schemars(length(min = 4, max = 40), regex(pattern = r"^[a-z]{2}(-[a-z0-9]+){1,6}$"))]
     #[x_kube(validation = Rule::new("self == oldSelf")
         .message("spec.region cannot be changed: a Log Service project stays in its region. Create another AuditProject in the new region")
-        .reason(Reason::FieldValueForbidden))]
+        .reason(Reason::FieldValueForbidden),
+        validation = Rule::new("!['-intranet', '-share', '-vpc', '-internal'].exists(s, self.endsWith(s))")
+        .message("spec.region is a region's id, such as 'cn-hangzhou', without '-intranet', '-share', '-vpc' or '-internal'. Which network is used is a setting of the operator (--network)"))]
     pub region: String,
 
     /// Name of the project in Log Service, 3 to 63 characters: lower-case letters, digits, `-`; starts and ends with a
@@ -124,20 +127,23 @@ pub struct AuditProjectStatus {
     pub applied_generation: Option<i64>,
     /// Ready, Synced, Reconciling, Stalled, Protected; their meanings and reasons are listed in the documentation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
-    #[schemars(length(max = 16))]
+    #[schemars(schema_with = "conditions_schema")]
     pub conditions: Vec<Condition>,
     /// Account of the credentials in use.
     #[serde(rename = "accountID", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub account_id: Option<String>,
     /// Effective name of the project.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub project_name: Option<String>,
     /// Resource name in Alibaba Cloud, for example `acs:log:cn-hangzhou:1234567890123456:project/my-project`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
     pub arn: Option<String>,
     /// Host at which the project answers.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
     pub endpoint: Option<String>,
     /// Effective management policy.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -153,13 +159,15 @@ pub struct AuditProjectStatus {
     pub applied: Option<AppliedProject>,
     /// Since when the project holds data: its own creation time. It moves when the project was deleted and made again.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub data_since: Option<String>,
     /// The newest weakening from outside.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_tamper: Option<Tamper>,
     /// With Observe: what Enforce would do, at most 30 steps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 30))]
+    #[schemars(length(max = 30), inner(length(max = 512)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub plan: Vec<String>,
 }
 
@@ -169,10 +177,12 @@ pub struct AuditProjectStatus {
 pub struct AppliedProject {
     /// Keys of the user's tags that this object set.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 20))]
+    #[schemars(length(max = 20), inner(length(max = 128)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub tag_keys: Vec<String>,
     /// Description that this object set.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
     pub description: Option<String>,
 }
 

@@ -70,9 +70,11 @@ pub struct Claim {
     /// Created or Adopted. Only what was created can be deleted again.
     pub origin: Origin,
     /// Name in the cloud.
+    #[schemars(length(max = 64))]
     pub external_name: String,
     /// Creation time as the cloud told it when the claim was made; another value later means that it was re-made.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub create_time: Option<String>,
     /// Whether the mark was read back a second time, a minute after it was written. Absent until then.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,10 +87,13 @@ pub struct Claim {
 pub struct PendingCreate {
     /// Account in which it was to be created.
     #[serde(rename = "accountID")]
+    #[schemars(length(max = 64))]
     pub account_id: String,
     /// Name in the cloud.
+    #[schemars(length(max = 64))]
     pub name: String,
     /// Time by the cloud's clock when the call was about to be sent, RFC 3339 in UTC.
+    #[schemars(length(max = 64))]
     pub cloud_time: String,
 }
 
@@ -97,9 +102,63 @@ pub struct PendingCreate {
 #[serde(rename_all = "camelCase")]
 pub struct Tamper {
     /// When it was found, by the cloud's clock, RFC 3339 in UTC.
+    #[schemars(length(max = 64))]
     pub time: String,
     /// What was found, in words: field, found value, wanted value.
+    #[schemars(length(max = 1024))]
     pub what: String,
     /// Whether the operator has put it right.
     pub repaired: bool,
+}
+
+/// Conditions with the bounds that Kubernetes gives them in its own kinds, as a map by type, so that each can be applied and
+/// waited for by itself.
+pub(super) fn conditions_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "array",
+        "maxItems": 16,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+        "items": {
+            "description": "One fact about this object.",
+            "type": "object",
+            "required": ["lastTransitionTime", "message", "reason", "status", "type"],
+            "properties": {
+                "type": {
+                    "description": "Which fact, in CamelCase.",
+                    "type": "string",
+                    "maxLength": 316,
+                    "pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$",
+                },
+                "status": {
+                    "description": "Whether it holds: True, False, or Unknown when it cannot be told.",
+                    "type": "string",
+                    "enum": ["True", "False", "Unknown"],
+                },
+                "reason": {
+                    "description": "Why, as a word for programs; all of them are in the documentation.",
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": 1024,
+                    "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
+                },
+                "message": {
+                    "description": "What is so and what to do about it, for people.",
+                    "type": "string",
+                    "maxLength": 32768,
+                },
+                "lastTransitionTime": {
+                    "description": "When the status last changed.",
+                    "type": "string",
+                    "format": "date-time",
+                },
+                "observedGeneration": {
+                    "description": "Generation of the spec that this was said of.",
+                    "type": "integer",
+                    "format": "int64",
+                    "minimum": 0,
+                },
+            },
+        },
+    })
 }

@@ -5,7 +5,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{Claim, DeletionPolicy, LocalReference, ManagementPolicy, PendingCreate, Tamper};
+use super::common::{
+    Claim, DeletionPolicy, LocalReference, ManagementPolicy, PendingCreate, Tamper, conditions_schema,
+};
 
 /// Desired state of a trail: ActionTrail records the account's calls and delivers them into the project.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -183,32 +185,38 @@ pub struct RamTrailStatus {
     pub applied_generation: Option<i64>,
     /// Ready, Synced, Reconciling, Stalled, Protected, Logging, Delivering; meanings and reasons are in the documentation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
-    #[schemars(length(max = 16))]
+    #[schemars(schema_with = "conditions_schema")]
     pub conditions: Vec<Condition>,
     /// Account of the credentials in use.
     #[serde(rename = "accountID", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub account_id: Option<String>,
     /// Effective name of the trail.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub trail_name: Option<String>,
     /// Home region of the trail.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub home_region: Option<String>,
     /// Resource name of the trail in Alibaba Cloud.
     #[serde(rename = "trailARN", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
     pub trail_arn: Option<String>,
     /// The store into which ActionTrail delivers.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub log_store_name: Option<String>,
     /// Name of the project in Log Service.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub project_name: Option<String>,
     /// Retention of the trail's store as found, in days.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention_days: Option<i32>,
     /// Name of the copy job.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub copy_job_name: Option<String>,
     /// Effective management policy.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -224,13 +232,15 @@ pub struct RamTrailStatus {
     pub applied: Option<AppliedTrail>,
     /// Since when the trail's store holds data: its own creation time.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub data_since: Option<String>,
     /// The newest weakening from outside.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_tamper: Option<Tamper>,
     /// With Observe: what Enforce would do, at most 30 steps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 30))]
+    #[schemars(length(max = 30), inner(length(max = 512)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub plan: Vec<String>,
 }
 
@@ -257,13 +267,16 @@ pub struct AppliedTrail {
 #[serde(rename_all = "camelCase")]
 pub struct AppliedCopy {
     /// Log store that receives the events.
+    #[schemars(length(max = 64))]
     pub log_store_name: String,
     /// Service names, lower case, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), inner(length(max = 64)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub services: Vec<String>,
     /// Role of the job.
     #[serde(rename = "roleARN")]
+    #[schemars(length(max = 256))]
     pub role_arn: String,
 }
 
