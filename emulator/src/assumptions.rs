@@ -171,12 +171,33 @@ impl Assumptions {
 }
 
 assumption! {
-    /// Time from a call to its event in the trail's log store.
+    /// Time from a call to its event in the trail's log store; documents say about a minute.
     pub enum DeliveryDelay("actiontrail.delivery.delay") {
-        /// One second: tests that do not look at lag stay quick.
+        /// One second.
         OneSecond = "1s",
-        /// Sixty seconds, "about a minute" in the documents.
+        /// Sixty seconds.
         SixtySeconds = "60s",
+    }
+    /// Whether an event may arrive in the trail's log store more than once (same eventId).
+    pub enum DeliveryDuplicates("actiontrail.delivery.duplicates") {
+        /// Each event once.
+        Never = "never",
+        /// Every third event a second time, two seconds later.
+        EveryThird = "every_third",
+    }
+    /// Whether events arrive in the order of the calls.
+    pub enum DeliveryOrder("actiontrail.delivery.order") {
+        /// In order.
+        InOrder = "in_order",
+        /// Every second event three seconds late.
+        Swapped = "swapped",
+    }
+    /// Whether a trail still delivers the call that switched it off or deleted it.
+    pub enum StopEvent("actiontrail.stop.event") {
+        /// Delivered.
+        Delivered = "delivered",
+        /// Not delivered; LookupEvents has it.
+        NotDelivered = "not_delivered",
     }
     /// Time from a call to LookupEvents showing it.
     pub enum LookupDelay("actiontrail.lookup.delay") {
@@ -185,11 +206,221 @@ assumption! {
         /// Ten minutes.
         TenMinutes = "10m",
     }
+    /// In which regions LookupEvents shows the events of global services.
+    pub enum LookupGlobal("actiontrail.lookup.global") {
+        /// In every region.
+        EveryRegion = "every_region",
+        /// In the region that stores global events only.
+        StorageRegion = "storage_region",
+    }
+    /// When other calls see a trail that CreateTrail has answered.
+    pub enum TrailVisible("actiontrail.create.visible") {
+        /// At once.
+        AtOnce = "at_once",
+        /// After three seconds.
+        AfterThreeSeconds = "after_3s",
+    }
+    /// When the trail's log store exists.
+    pub enum StoreCreated("actiontrail.store.created") {
+        /// When CreateTrail answers.
+        WithTrail = "with_trail",
+        /// Five seconds later.
+        AfterFiveSeconds = "after_5s",
+    }
+    /// Whether ActionTrail makes its log store again once somebody deleted it.
+    pub enum StoreRecreated("actiontrail.store.recreated") {
+        /// Never.
+        Never = "never",
+        /// By UpdateTrail.
+        OnUpdate = "on_update",
+        /// With the next delivery.
+        OnDelivery = "on_delivery",
+    }
+    /// Whether ActionTrail puts its own index back over a changed one.
+    pub enum IndexRestored("actiontrail.index.restored") {
+        /// It leaves the index alone.
+        Kept = "kept",
+        /// With a delivery, at most once a minute.
+        Restored = "restored",
+    }
+    /// What UpdateTrail does to fields that are left out.
+    pub enum UpdateOmitted("actiontrail.update.omitted") {
+        /// They keep their values.
+        Kept = "kept",
+        /// They fall back to their defaults.
+        Cleared = "cleared",
+    }
+    /// EventRW of a trail that was created without it.
+    pub enum EventRwDefault("actiontrail.event_rw.default") {
+        /// All.
+        All = "all",
+        /// Write.
+        Write = "write",
+    }
+    /// What StopLogging does to a trail that never logged.
+    pub enum StopFresh("actiontrail.stop.fresh") {
+        /// Nothing.
+        StaysFresh = "stays_fresh",
+        /// It becomes Disable.
+        Disables = "disables",
+    }
+    /// What CreateTrail does while the service-linked role is missing.
+    pub enum LinkedRole("actiontrail.linked_role") {
+        /// Makes it if the caller may, else NeedServiceLinkedRole.
+        CreatedIfPermitted = "created_if_permitted",
+        /// NeedServiceLinkedRole.
+        Required = "required",
+    }
+    /// JSON type of eventVersion.
+    pub enum EventVersion("actiontrail.event.version") {
+        /// The number 1.
+        Number = "number",
+        /// The text "1".
+        Text = "text",
+    }
+    /// Whether eventId equals the call's request id.
+    pub enum EventIdForm("actiontrail.event.id") {
+        /// It does.
+        RequestId = "request_id",
+        /// It is a lower-case UUID of its own.
+        OwnUuid = "own_uuid",
+    }
+    /// __source__ of delivered events.
+    pub enum EventSourceAddress("actiontrail.delivery.source") {
+        /// actiontrail_internal.
+        ServiceName = "service_name",
+        /// Empty.
+        Empty = "empty",
+    }
+    /// eventRW of AssumeRole.
+    pub enum AssumeRoleRw("actiontrail.event.assume_role") {
+        /// Write.
+        Write = "write",
+        /// Read.
+        Read = "read",
+    }
+    /// serviceName of Log Service's events.
+    pub enum LogServiceName("actiontrail.event.log_service") {
+        /// Sls, the product code.
+        Sls = "sls",
+        /// Log, as in RAM actions.
+        Log = "log",
+    }
+    /// HTTP status of InvalidSecurityToken.* and MissingSecurityToken.
+    pub enum SecurityTokenStatus("rpc.security_token.status") {
+        /// 400.
+        BadRequest = "400",
+        /// 403.
+        Forbidden = "403",
+    }
+    /// HTTP status of SignatureDoesNotMatch.
+    pub enum SignatureStatus("rpc.signature.status") {
+        /// 400.
+        BadRequest = "400",
+        /// 403.
+        Forbidden = "403",
+    }
+    /// HTTP status of InvalidAccessKeyId.NotFound.
+    pub enum UnknownKeyStatus("rpc.unknown_key.status") {
+        /// 404.
+        NotFound = "404",
+        /// 400.
+        BadRequest = "400",
+    }
+    /// HTTP status of Throttling.User.
+    pub enum ThrottlingStatus("rpc.throttling.status") {
+        /// 400.
+        BadRequest = "400",
+        /// 429.
+        TooManyRequests = "429",
+        /// 503.
+        ServiceUnavailable = "503",
+    }
+    /// Code of a call that RAM does not permit.
+    pub enum DeniedCode("rpc.denied.code") {
+        /// NoPermission.
+        NoPermission = "no_permission",
+        /// Forbidden.RAM.
+        ForbiddenRam = "forbidden_ram",
+    }
+    /// Whether such an answer carries AccessDeniedDetail.
+    pub enum DeniedDetail("rpc.denied.detail") {
+        /// No.
+        Absent = "absent",
+        /// Yes.
+        Present = "present",
+    }
+    /// Whether answers carry x-acs-request-id.
+    pub enum RpcRequestIdHeader("rpc.request_id.header") {
+        /// Yes.
+        Present = "present",
+        /// No: only the body has it.
+        Absent = "absent",
+    }
+    /// Rate of Log Service's management calls; the figure is not published.
+    pub enum MetaQps("sls.meta.qps") {
+        /// Ten per second and account.
+        Ten = "10",
+        /// No limit.
+        Unlimited = "unlimited",
+    }
+    /// Code of a call to Log Service without Authorization.
+    pub enum MissingAuthorization("sls.auth.missing") {
+        /// 401 Unauthorized.
+        Unauthorized = "unauthorized",
+        /// 400 MissAccessKeyId, as in 2021.
+        MissAccessKeyId = "miss_access_key_id",
+    }
+    /// Code of a call to Log Service that is more than 15 minutes off.
+    pub enum SkewCode("sls.skew.code") {
+        /// RequestTimeExpired.
+        Expired = "request_time_expired",
+        /// RequestTimeTooSkewed, as in 2021.
+        TooSkewed = "request_time_too_skewed",
+    }
+    /// When attaching and membership calls see a user or group that was just created.
+    pub enum RamVisible("ram.create.visible") {
+        /// At once.
+        AtOnce = "at_once",
+        /// After one second.
+        AfterOneSecond = "after_1s",
+    }
 }
 
 /// Everything declared in the engine's modules.
 pub fn registered() -> Vec<Declared> {
-    vec![Declared::of::<DeliveryDelay>(), Declared::of::<LookupDelay>()]
+    vec![
+        Declared::of::<DeliveryDelay>(),
+        Declared::of::<DeliveryDuplicates>(),
+        Declared::of::<DeliveryOrder>(),
+        Declared::of::<StopEvent>(),
+        Declared::of::<LookupDelay>(),
+        Declared::of::<LookupGlobal>(),
+        Declared::of::<TrailVisible>(),
+        Declared::of::<StoreCreated>(),
+        Declared::of::<StoreRecreated>(),
+        Declared::of::<IndexRestored>(),
+        Declared::of::<UpdateOmitted>(),
+        Declared::of::<EventRwDefault>(),
+        Declared::of::<StopFresh>(),
+        Declared::of::<LinkedRole>(),
+        Declared::of::<EventVersion>(),
+        Declared::of::<EventIdForm>(),
+        Declared::of::<EventSourceAddress>(),
+        Declared::of::<AssumeRoleRw>(),
+        Declared::of::<LogServiceName>(),
+        Declared::of::<SecurityTokenStatus>(),
+        Declared::of::<SignatureStatus>(),
+        Declared::of::<UnknownKeyStatus>(),
+        Declared::of::<ThrottlingStatus>(),
+        Declared::of::<DeniedCode>(),
+        Declared::of::<DeniedDetail>(),
+        Declared::of::<RpcRequestIdHeader>(),
+        Declared::of::<MetaQps>(),
+        Declared::of::<MissingAuthorization>(),
+        Declared::of::<SkewCode>(),
+        Declared::of::<RamVisible>(),
+    ]
 }
 
 #[cfg(test)]

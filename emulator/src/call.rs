@@ -74,6 +74,8 @@ pub struct Operation {
     pub event_request: Value,
     /// Arguments that may stand in the journal in plain text: names, ttl, region.
     pub safe_args: BTreeMap<String, String>,
+    /// Facts for policy conditions beside the common ones, for example `ram:ServiceName`.
+    pub conditions: BTreeMap<String, String>,
 }
 
 impl Operation {
@@ -89,6 +91,7 @@ impl Operation {
             event_resource: None,
             event_request: Value::Object(serde_json::Map::new()),
             safe_args: BTreeMap::new(),
+            conditions: BTreeMap::new(),
         }
     }
 }

@@ -34,12 +34,26 @@
 //! the module's `registered()` list, describe it in `assumptions.toml` (all `sls.*` ids are declared in
 //! `log_service::assumptions` and described in the register's Log Service section).
 
+pub mod actiontrail;
+pub mod admin;
 pub mod assumptions;
+pub mod auth;
 pub mod call;
 pub mod clock;
+pub mod config;
+pub mod engine;
+pub mod faults;
 pub mod identity;
+pub mod ids;
+pub mod journal;
 pub mod log_service;
 pub mod protection;
 pub mod quota;
 pub mod ram;
+pub mod route;
+pub mod rpc;
+pub mod server;
+pub mod state;
+pub mod sts;
+pub mod throttle;
 pub mod wire;

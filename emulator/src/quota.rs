@@ -61,6 +61,11 @@ impl Quotas {
         self.overrides.get(quota.name).copied().unwrap_or(quota.default)
     }
 
+    /// The value set by name, if any.
+    pub fn overridden(&self, quota: Quota) -> Option<u64> {
+        self.overrides.get(quota.name).copied()
+    }
+
     /// Sets a limit by name; false if there is none of that name.
     pub fn set(&mut self, name: &str, value: u64) -> bool {
         let Some(quota) = ALL.iter().find(|quota| quota.name == name) else {

@@ -124,6 +124,8 @@ pub struct ApiError {
     pub message: String,
     /// Headers to send with it (for example `x-acs-retry-after`).
     pub headers: Vec<(String, String)>,
+    /// `AccessDeniedDetail` of RPC services.
+    pub detail: Option<serde_json::Value>,
 }
 
 impl ApiError {
@@ -134,6 +136,7 @@ impl ApiError {
             code: code.into(),
             message: message.into(),
             headers: Vec::new(),
+            detail: None,
         }
     }
 
