@@ -606,3 +606,6 @@ fn object<'de, D: serde::Deserializer<'de>, T: serde::de::DeserializeOwned + Def
 ) -> Result<T, D::Error> {
     Ok(serde_json::from_value(Value::deserialize(deserializer)?).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests;

@@ -82,8 +82,11 @@ const KEPT: usize = 4096;
 #[derive(Clone, Debug)]
 pub struct Budget {
     rates: PublishedRates,
-    lanes: Arc<Mutex<HashMap<(String, Quota), Arc<Lanes>>>>,
+    lanes: Arc<Mutex<LanesByScope>>,
 }
+
+/// By account or key, and API.
+type LanesByScope = HashMap<(String, Quota), Arc<Lanes>>;
 
 #[derive(Debug)]
 struct Lanes {

@@ -258,9 +258,9 @@ impl Error {
             ErrorKind::Undecodable { status: 429, .. } | ErrorKind::Budget => Class::Throttled,
             ErrorKind::Undecodable {
                 status: 200 | 500.., ..
-            } => Class::Transient,
+            }
+            | ErrorKind::Credential(CredentialError::Unavailable { .. }) => Class::Transient,
             ErrorKind::Undecodable { .. } => Class::Unknown,
-            ErrorKind::Credential(CredentialError::Unavailable { .. }) => Class::Transient,
             ErrorKind::Credential(_) => Class::CredentialsInvalid,
         }
     }
@@ -401,9 +401,10 @@ fn log_service_class(code: &str, message: &str) -> Option<Class> {
         | "ShardReadQuotaExceed" => Class::Throttled,
         "RequestTimeExpired" | "RequestTimeTooSkewed" => Class::ClockSkew,
         "InternalServerError" | "RequestTimeout" | "ServerBusy" => Class::Transient,
-        "SignatureNotMatch" | "MissAccessKeyId" | "MissingAuthorization" => Class::CredentialsInvalid,
         "InvalidAccessKeyId" if says(message, "has not opened") => Class::NotActivated,
-        "InvalidAccessKeyId" => Class::CredentialsInvalid,
+        "InvalidAccessKeyId" | "SignatureNotMatch" | "MissAccessKeyId" | "MissingAuthorization" => {
+            Class::CredentialsInvalid
+        }
         "SecurityTokenExpired" | "SecurityToken.Expired" => Class::CredentialsExpired,
         "Unauthorized" => unauthorized_class(message),
         // These three have no code of their own.

@@ -698,7 +698,7 @@ impl LogService {
     async fn read_as<T: DeserializeOwned>(&self, call: Call) -> CallResult<T> {
         self.caller
             .call(call, |reply| {
-                serde_json::from_value(reply.json).map_err(|e| e.to_string())
+                T::deserialize(&reply.json).map_err(|e| e.to_string())
             })
             .await
     }
@@ -740,7 +740,7 @@ impl LogService {
         below: &str,
     ) -> Call {
         let mut call = self.of_project(operation, method, project, &format!("/logstores/{store}{below}"));
-        call.resource.push_str(&format!("/logstore/{store}"));
+        call.resource = format!("{}/logstore/{store}", call.resource);
         call
     }
 
@@ -755,7 +755,7 @@ impl LogService {
         let mut call = self.of_project(operation, method, project, &format!("/etls/{job}"));
         call.query
             .extend(action.map(|action| ("action".to_owned(), action.to_owned())));
-        call.resource.push_str(&format!("/etl/{job}"));
+        call.resource = format!("{}/etl/{job}", call.resource);
         call
     }
 }
@@ -804,15 +804,15 @@ impl EtlDefinition {
 
 /// Log Service's writes answer with nothing, or with an object that says nothing more; split and merge,
 /// which answer with more, are not here.
-fn done(reply: Reply) -> Result<(), String> {
-    match reply.json {
+fn done(reply: &Reply) -> Result<(), String> {
+    match &reply.json {
         Value::Null | Value::Object(_) => Ok(()),
         _ => Err("the answer is neither empty nor an object".to_owned()),
     }
 }
 
 /// Rows as the v3 form sends them, `{meta, data}`.
-fn read_rows(reply: Reply) -> Result<LogRows, String> {
+fn read_rows(reply: &Reply) -> Result<LogRows, String> {
     let progress = reply
         .json
         .pointer("/meta/progress")
@@ -867,3 +867,6 @@ fn endless(call: CallInfo) -> Error {
         outcome_unknown: false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -163,7 +163,7 @@ impl Caller {
     pub(super) async fn call<T>(
         &self,
         call: Call,
-        read: impl Fn(Reply) -> Result<T, String> + Send,
+        read: impl Fn(&Reply) -> Result<T, String> + Send,
     ) -> CallResult<T> {
         let mut id = [0; 12];
         (self.shared.random)(&mut id);
@@ -191,7 +191,7 @@ impl Caller {
             },
             used: None,
         };
-        run.to_the_end(&read).instrument(span).await
+        run.finish(&read).instrument(span).await
     }
 }
 
@@ -213,7 +213,7 @@ struct UsedUp {
 }
 
 impl Run<'_> {
-    async fn to_the_end<T>(&mut self, read: &(impl Fn(Reply) -> Result<T, String> + Send)) -> CallResult<T> {
+    async fn finish<T>(&mut self, read: &(impl Fn(&Reply) -> Result<T, String> + Send)) -> CallResult<T> {
         let policy = self.caller.shared.retry;
         // The bounds come from backon; the delay is drawn from the whole range below each of them, so
         // that many callers who were refused together do not come back together.
@@ -336,7 +336,7 @@ impl Run<'_> {
 
     async fn attempt<T>(
         &mut self,
-        read: &(impl Fn(Reply) -> Result<T, String> + Send),
+        read: &(impl Fn(&Reply) -> Result<T, String> + Send),
     ) -> Result<T, ErrorKind> {
         let shared = &self.caller.shared;
         let service = self.call.operation.service;
@@ -371,11 +371,10 @@ impl Run<'_> {
             credential: &credential,
         };
         self.info.request_id = reading.request_id();
-        reading.reply().and_then(|reply| {
-            read(reply).map_err(|reason| ErrorKind::Undecodable {
-                status: 200,
-                excerpt: clean(&reason, 200),
-            })
+        let reply = reading.reply().map_err(|kind| *kind)?;
+        read(&reply).map_err(|reason| ErrorKind::Undecodable {
+            status: 200,
+            excerpt: clean(&reason, 200),
         })
     }
 
@@ -613,15 +612,15 @@ impl Reading<'_> {
     }
 
     /// The answer of a success, or what went wrong.
-    fn reply(self) -> Result<Reply, ErrorKind> {
+    fn reply(self) -> Result<Reply, Box<ErrorKind>> {
         let status = self.response.status.as_u16();
         if status != 200 {
-            return Err(self.failure(status));
+            return Err(Box::new(self.failure(status)));
         }
         let json = if self.response.body.iter().all(u8::is_ascii_whitespace) {
             Value::Null
         } else {
-            self.json().ok_or_else(|| self.undecodable(status))?
+            self.json().ok_or_else(|| Box::new(self.undecodable(status)))?
         };
         Ok(Reply {
             headers: self.response.headers,

@@ -48,7 +48,7 @@ pub(super) async fn send<T>(
     method: Method,
     parameters: Parameters,
     resource: String,
-    read: impl Fn(Reply) -> Result<T, String> + Send,
+    read: impl Fn(&Reply) -> Result<T, String> + Send,
 ) -> CallResult<T> {
     let call = Call {
         operation,
@@ -63,14 +63,14 @@ pub(super) async fn send<T>(
 }
 
 /// Reads the body as `T`.
-pub(super) fn read<T: DeserializeOwned>(reply: Reply) -> Result<T, String> {
-    serde_json::from_value(reply.json).map_err(|error| error.to_string())
+pub(super) fn read<T: DeserializeOwned>(reply: &Reply) -> Result<T, String> {
+    T::deserialize(&reply.json).map_err(|error| error.to_string())
 }
 
 /// For calls whose answer says nothing but that they were done. An RPC service answers with an object;
 /// anything else is not its answer.
-pub(super) fn done(reply: Reply) -> Result<(), String> {
-    match reply.json {
+pub(super) fn done(reply: &Reply) -> Result<(), String> {
+    match &reply.json {
         Value::Object(_) => Ok(()),
         _ => Err("the answer is not an object".to_owned()),
     }

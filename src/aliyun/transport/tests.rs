@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::semicolon_if_nothing_returned)]
 
 //! The sender against a server that plays raw bytes.
 
