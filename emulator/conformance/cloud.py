@@ -158,17 +158,15 @@ class Account(Key):
 class Emulator:
     """One running emulator."""
 
-    #: Accounts known from the start; every test takes its own.
-    ACCOUNTS = 1500
     _names = itertools.count(1)
     _run = format(int(REAL_TIME()) % 0xFFFFFF, "x")
 
-    def __init__(self, profile, accounts=4, quotas=(), assume=()):
+    def __init__(self, profile, quotas=(), assume=()):
         self.profile, self.clock = profile, 0.0
-        self._accounts = [Account(number) for number in range(1, accounts + 1)]
-        self._free = iter(self._accounts)
+        self._numbers = itertools.count(1)
+        self._known = [Account(next(self._numbers)) for _ in range(2)]
         command = [str(binary()), "--listen", "127.0.0.1:0", "--profile", profile]
-        for account in self._accounts:
+        for account in self._known:
             command += ["--access-key", account.flag]
         for name, value in dict(quotas).items():
             command += ["--quota", f"{name}={value}"]
@@ -213,7 +211,12 @@ class Emulator:
 
     def account(self):
         """An account that nothing has used yet."""
-        return next(self._free)
+        if self._known:
+            return self._known.pop()
+        account = Account(next(self._numbers))
+        self.admin("POST", "identities", {
+            "accessKeyId": account.id, "accessKeySecret": account.secret, "account": account.uid})
+        return account
 
     def name(self, prefix):
         """A name that nothing has used yet."""
@@ -225,7 +228,7 @@ class Emulator:
 
     def jump(self, seconds):
         """Moves the cloud's clock and this machine's."""
-        self.admin("POST", "clock", {"jump": seconds})
+        self.admin("POST", "clock", {"jumpSeconds": seconds})
         self.clock += seconds
         machine.clock = self.clock
 

@@ -46,9 +46,7 @@ def emulators():
 @pytest.fixture(scope="session")
 def emulator(profile, emulators):
     if profile not in emulators:
-        emulators[profile] = machine_room.Emulator(
-            profile, accounts=machine_room.Emulator.ACCOUNTS, quotas=UNHURRIED
-        )
+        emulators[profile] = machine_room.Emulator(profile, quotas=UNHURRIED)
     return emulators[profile]
 
 
@@ -64,8 +62,8 @@ def launch(profile):
     """Starts an emulator of the test's own: ``launch(quotas={...}, assume={...})``."""
     running = []
 
-    def start(quotas=(), assume=(), accounts=4):
-        emulator = machine_room.Emulator(profile, accounts=accounts, quotas=quotas, assume=assume)
+    def start(quotas=(), assume=()):
+        emulator = machine_room.Emulator(profile, quotas=quotas, assume=assume)
         running.append(emulator)
         emulator.use()
         return emulator

@@ -175,7 +175,8 @@ def test_a_missing_argument_is_named(account, algorithm):
 def test_a_throttled_call_tells_when_to_come_again(launch):
     own = launch()
     account = own.account()
-    own.admin("POST", "faults", {"service": "Ram", "kind": "throttle", "retryAfterMs": 1500})
+    own.admin("POST", "faults", {
+        "match": {"service": "Ram"}, "fault": {"kind": "throttle", "retryAfterMs": 1500}})
     with pytest.raises(exceptions.ThrottlingException) as caught:
         account.ram().list_users(ram_models.ListUsersRequest())
     assert caught.value.code == "Throttling.User" and caught.value.retry_after == 1500
@@ -184,15 +185,15 @@ def test_a_throttled_call_tells_when_to_come_again(launch):
 def test_the_sdks_own_retry_signs_anew(launch):
     own = launch()
     account = own.account()
-    own.admin("POST", "faults", {"service": "Sts", "kind": "status", "status": 503, "code": "ServiceUnavailable",
-                                 "times": 1})
+    own.admin("POST", "faults", {
+        "match": {"service": "Sts"}, "fault": {"kind": "status", "status": 503, "code": "ServiceUnavailable"}})
     retrying = account.sts(retry_options=RetryOptions({
         "retryable": True,
         "retryCondition": [RetryCondition({
             "maxAttempts": 3, "backoff": {"policy": "Fixed", "period": 1}, "exception": ["ServerException"]})]}))
     assert retrying.get_caller_identity().body.account_id == account.uid
-    own.admin("POST", "faults", {"service": "Sts", "kind": "status", "status": 500, "code": "InternalError",
-                                 "times": 1})
+    own.admin("POST", "faults", {
+        "match": {"service": "Sts"}, "fault": {"kind": "status", "status": 500, "code": "InternalError"}})
     with pytest.raises(exceptions.ServerException) as caught:
         account.sts().get_caller_identity()
     assert (caught.value.code, caught.value.status_code) == ("InternalError", 500)
