@@ -7,7 +7,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 use ureq::Agent;
 
 use crate::process::{Signal, Spec, Supervised};
@@ -141,6 +141,64 @@ impl EmulatorProcess {
     /// `POST` to an admin endpoint.
     pub fn post(&self, path: &str, body: &Value) -> Result<Value> {
         self.admin("POST", path, Some(body))
+    }
+
+    /// Rows of the journal with a number above `since`, oldest first, and the highest number given.
+    pub fn journal(&self, since: u64) -> Result<(Vec<Value>, u64)> {
+        let mut journal = self.get(&format!("journal?since={since}"))?;
+        let last = journal["lastSeq"]
+            .as_u64()
+            .context("the journal has no lastSeq")?;
+        match journal["rows"].take() {
+            Value::Array(rows) => Ok((rows, last)),
+            other => bail!("the journal's rows are {other}"),
+        }
+    }
+
+    /// Moves the cloud's clock forward.
+    pub fn jump(&self, time: Duration) -> Result<()> {
+        self.post("clock", &json!({ "jumpSeconds": time.as_secs() }))
+            .map(drop)
+    }
+
+    /// Puts a fault in the way of calls, such as
+    /// `{"match": {"action": "CreateProject", "nth": 1}, "fault": {"kind": "drop-after"}}`; returns its id.
+    pub fn add_fault(&self, fault: &Value) -> Result<u64> {
+        self.post("faults", fault)?["id"]
+            .as_u64()
+            .context("the fault got no id")
+    }
+
+    /// Lets held calls go on: those of one fault, or all.
+    pub fn release(&self, fault: Option<u64>) -> Result<()> {
+        self.post("faults/release", &json!({ "id": fault })).map(drop)
+    }
+
+    /// Removes all faults.
+    pub fn remove_faults(&self) -> Result<()> {
+        self.admin("DELETE", "faults", None).map(drop)
+    }
+
+    /// What an account holds, as the emulator sums it up.
+    pub fn state(&self, account: &str) -> Result<Value> {
+        self.get(&format!("state?account={account}"))
+    }
+
+    /// Makes an access key, and the RAM user who holds it:
+    /// `{"accessKeyId", "accessKeySecret", "account", "user"?, "policies"?, "policyDocuments"?}`.
+    pub fn add_identity(&self, identity: &Value) -> Result<()> {
+        self.post("identities", identity).map(drop)
+    }
+
+    /// Settles an open question of the register another way.
+    pub fn assume(&self, id: &str, behaviour: &str) -> Result<()> {
+        self.post("assumptions", &json!({ "id": id, "behaviour": behaviour }))
+            .map(drop)
+    }
+
+    /// Forgets everything but the keys it was started with.
+    pub fn reset(&self) -> Result<()> {
+        self.post("reset", &json!({})).map(drop)
     }
 
     /// Fails, with the end of its log, if it has ended.

@@ -261,10 +261,7 @@ struct Logging {
 pub(super) fn attack(stage: &mut Stage) -> Result<()> {
     let trail = stage.seed.trail_name.clone();
     terminal::heading("The contractor's key is stolen, and used to switch the trail off");
-    let before = stage.emulator.get("journal")?;
-    let before = rows(&before)?
-        .last()
-        .map_or(0, |row| row["seq"].as_u64().unwrap_or(0));
+    let (_, before) = stage.emulator.journal(u64::MAX)?;
     let request = json!({ "do": "call", "who": "contractor", "action": "StopLogging", "target": trail });
     let tamper_before = last_tamper(stage)?;
     let start = Instant::now();
@@ -316,17 +313,9 @@ pub(super) fn attack(stage: &mut Stage) -> Result<()> {
     )
 }
 
-fn rows(journal: &Value) -> Result<&Vec<Value>> {
-    journal
-        .as_array()
-        .or_else(|| journal["rows"].as_array())
-        .context("the emulator's journal has no rows")
-}
-
 /// The cloud's own journal: the stop lowered the protection, the operator's start raised it.
 fn repaired_by_operator(stage: &Stage, before: u64, stop_id: &str) -> Result<()> {
-    let journal = stage.emulator.get(&format!("journal?since={before}"))?;
-    let rows = rows(&journal)?;
+    let (rows, _) = stage.emulator.journal(before)?;
     let stop = rows.iter().position(|row| row["requestId"] == *stop_id);
     let stop = stop.context("expected the attack in the cloud's journal, seen none")?;
     let operator = format!("user/{OPERATOR_USER}");
