@@ -10,5 +10,6 @@
 pub mod aliyun;
 pub mod api;
 pub mod config;
+pub mod controllers;
 pub mod lease;
 pub mod telemetry;

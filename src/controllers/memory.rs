@@ -1,0 +1,178 @@
+//! Owns what the process remembers of each object between visits. All of it may be lost at any moment: what must
+//! survive a restart is in the status or in the cloud.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Events of one object within [`EVENT_WINDOW`] before further ones are only logged.
+const EVENTS_PER_WINDOW: u32 = 20;
+const EVENT_WINDOW: Duration = Duration::from_secs(600);
+
+/// What is remembered of one object.
+#[derive(Debug)]
+pub struct ObjectMemory {
+    /// Failed passes in a row.
+    pub failures: u32,
+    /// When the newest complete look at the cloud ended; at first, when the object was first seen.
+    pub last_good: Instant,
+    /// The version of the object that our newest write made: an older copy from the watch is not believed.
+    pub written_version: Option<String>,
+    /// Since when a deletion has had no usable access.
+    pub access_lost: Option<Instant>,
+    /// When the claim was made, until it is confirmed.
+    pub claimed_at: Option<Instant>,
+    /// When a create call succeeded whose result has not been seen yet.
+    pub created_at: Option<Instant>,
+    events: (Instant, u32),
+    slot: Option<Box<dyn Any + Send>>,
+}
+
+impl ObjectMemory {
+    fn new(now: Instant) -> Self {
+        Self {
+            failures: 0,
+            last_good: now,
+            written_version: None,
+            access_lost: None,
+            claimed_at: None,
+            created_at: None,
+            events: (now, 0),
+            slot: None,
+        }
+    }
+
+    /// Whether one more event may be written now.
+    pub fn may_tell(&mut self, now: Instant) -> bool {
+        if now.duration_since(self.events.0) > EVENT_WINDOW {
+            self.events = (now, 0);
+        }
+        self.events.1 += 1;
+        self.events.1 <= EVENTS_PER_WINDOW
+    }
+
+    /// What a kind keeps here for itself.
+    pub fn slot<T: Any + Default + Send>(&mut self) -> &mut T {
+        if !self.slot.as_ref().is_some_and(|slot| slot.is::<T>()) {
+            self.slot = Some(Box::new(T::default()));
+        }
+        self.slot
+            .as_mut()
+            .and_then(|slot| slot.downcast_mut())
+            .expect("the slot was just filled with this type")
+    }
+}
+
+/// The memory of all objects, by UID.
+#[derive(Debug, Default)]
+pub struct Memory {
+    objects: Mutex<HashMap<String, Arc<Mutex<ObjectMemory>>>>,
+}
+
+impl Memory {
+    /// What is remembered of an object.
+    pub fn of(&self, uid: &str) -> Arc<Mutex<ObjectMemory>> {
+        let mut objects = lock(&self.objects);
+        if let Some(memory) = objects.get(uid) {
+            return memory.clone();
+        }
+        let memory = Arc::new(Mutex::new(ObjectMemory::new(Instant::now())));
+        objects.insert(uid.to_owned(), memory.clone());
+        memory
+    }
+
+    /// Forgets an object that is gone.
+    pub fn forget(&self, uid: &str) {
+        lock(&self.objects).remove(uid);
+    }
+
+    /// How many objects are remembered.
+    pub fn len(&self) -> usize {
+        lock(&self.objects).len()
+    }
+
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Locks; what a panicking pass left in a memory is only ever a hint.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Shortest bound of the delay after a failed pass.
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+/// Longest bound of the delay after a failed pass.
+const LONGEST_DELAY: Duration = Duration::from_secs(300);
+
+/// The delay after so many failures in a row: anywhere below a bound that doubles, so that many objects that failed
+/// together do not come back together. Never longer than the resync, never below a tenth of the bound.
+pub fn backoff(failures: u32, resync: Duration, fraction: f64) -> Duration {
+    let doubled = FIRST_DELAY.saturating_mul(1 << failures.saturating_sub(1).min(16));
+    let bound = doubled.min(LONGEST_DELAY).min(resync.max(FIRST_DELAY));
+    bound.mul_f64(fraction.clamp(0.1, 1.0))
+}
+
+/// The pause until the next resync of an object: the interval, give or take a fifth, always the same for one object,
+/// so that objects spread evenly and stay spread.
+pub fn resync(interval: Duration, uid: &str) -> Duration {
+    let mut hasher = std::hash::DefaultHasher::new();
+    uid.hash(&mut hasher);
+    interval.mul_f64(0.8 + 0.4 * unit(hasher.finish()))
+}
+
+/// A number from 0 to 1 that nobody can guess.
+pub fn random_fraction() -> f64 {
+    unit(RandomState::new().hash_one(Instant::now()))
+}
+
+fn unit(bits: u64) -> f64 {
+    f64::from(u32::try_from(bits >> 32).unwrap_or(u32::MAX)) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_bound_of_the_backoff_doubles_and_ends() {
+        let resync = Duration::from_secs(600);
+        let seconds = |failures| backoff(failures, resync, 1.0).as_secs();
+        assert_eq!([1, 2, 3, 4, 40].map(seconds), [1, 2, 4, 8, 300]);
+        assert_eq!(backoff(3, resync, 0.5), Duration::from_secs(2));
+        assert_eq!(backoff(3, resync, 0.0), Duration::from_millis(400));
+        assert_eq!(backoff(40, Duration::from_secs(5), 1.0), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn resyncs_spread_over_a_fifth_and_keep_their_place() {
+        let interval = Duration::from_secs(300);
+        let delays: Vec<_> = (0..200).map(|i| resync(interval, &format!("uid-{i}"))).collect();
+        assert!(delays.iter().all(|d| (240..=360).contains(&d.as_secs())));
+        let (min, max) = (delays.iter().min().unwrap(), delays.iter().max().unwrap());
+        assert!(max.as_secs() - min.as_secs() > 90);
+        assert_eq!(resync(interval, "uid-7"), delays[7]);
+    }
+
+    #[test]
+    fn events_of_one_object_are_bounded_and_come_back() {
+        let now = Instant::now();
+        let mut memory = ObjectMemory::new(now);
+        assert_eq!((0..50).filter(|_| memory.may_tell(now)).count(), 20);
+        assert!(memory.may_tell(now + EVENT_WINDOW + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_slot_keeps_what_a_kind_puts_in() {
+        let memory = Memory::default();
+        *lock(&memory.of("a")).slot::<u32>() = 7;
+        assert_eq!(*lock(&memory.of("a")).slot::<u32>(), 7);
+        memory.forget("a");
+        assert_eq!(*lock(&memory.of("a")).slot::<u32>(), 0);
+    }
+}

@@ -1,0 +1,83 @@
+//! Owns what a plan is: steps that each say which way they move the audit, so that one rule holds for all kinds.
+//!
+//! The rule: what differs from the spec is put right only upwards. A step that reduces may be in a plan only because
+//! that field's wanted value fell since it was last converged; the kinds' planners see to it, and their tests.
+
+/// Which way a step moves what protects the audit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Effect {
+    /// Makes what is missing.
+    Create,
+    /// Restores or raises.
+    Protect,
+    /// Neither.
+    Neutral,
+    /// Lowers or removes, because the spec asks for it.
+    Reduce,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step<A> {
+    /// Which way it moves.
+    pub effect: Effect,
+    /// Path of the field in the spec, or of what stands for it; label of metrics.
+    pub field: &'static str,
+    /// In words: what is so and what is wanted.
+    pub text: String,
+    /// What to do.
+    pub action: A,
+}
+
+impl<A> Step<A> {
+    /// A step.
+    pub fn new(effect: Effect, field: &'static str, text: impl Into<String>, action: A) -> Self {
+        Self {
+            effect,
+            field,
+            text: text.into(),
+            action,
+        }
+    }
+}
+
+/// Steps in `status.plan` at most.
+const STEPS: usize = 30;
+/// Characters of one of them at most.
+const STEP_LENGTH: usize = 200;
+
+/// A plan as `status.plan` lists it.
+pub fn describe<A>(steps: &[Step<A>]) -> Vec<String> {
+    let mut lines: Vec<String> = steps
+        .iter()
+        .map(|step| {
+            step.text
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(STEP_LENGTH)
+                .collect()
+        })
+        .collect();
+    if lines.len() > STEPS {
+        let more = lines.len() - (STEPS - 1);
+        lines.truncate(STEPS - 1);
+        lines.push(format!("and {more} more"));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_are_listed_within_their_bounds() {
+        let steps: Vec<Step<()>> = (0..40)
+            .map(|i| Step::new(Effect::Protect, "f", format!("{i}{}", "x".repeat(300)), ()))
+            .collect();
+        let lines = describe(&steps);
+        assert_eq!(lines.len(), 30);
+        assert_eq!(lines[29], "and 11 more");
+        assert!(lines.iter().all(|line| line.chars().count() <= 200));
+    }
+}
