@@ -214,7 +214,12 @@ impl Index {
         if let Some(scan) = part("scan_index").and_then(Value::as_bool) {
             config.insert("scan_index".to_owned(), json!(scan));
         }
-        Ok(Self { line, keys, config, modified: now })
+        Ok(Self {
+            line,
+            keys,
+            config,
+            modified: now,
+        })
     }
 
     /// The answer of GetIndex; `ttl` is that of the store.
@@ -267,7 +272,14 @@ fn parse_line(line: &Map<String, Value>) -> Result<(LineIndex, Map<String, Value
             shown.insert(name.to_owned(), json!(list));
         }
     }
-    Ok((LineIndex { analyzer, include, exclude }, shown))
+    Ok((
+        LineIndex {
+            analyzer,
+            include,
+            exclude,
+        },
+        shown,
+    ))
 }
 
 fn names(line: &Map<String, Value>, member: &str) -> Result<BTreeSet<String>, ApiError> {
@@ -284,9 +296,17 @@ fn names(line: &Map<String, Value>, member: &str) -> Result<BTreeSet<String>, Ap
 
 /// `token`, `caseSensitive` and `chn` of the line or of a text field.
 fn parse_analyzer(part: &Map<String, Value>, name: &str) -> Result<(Analyzer, Map<String, Value>), ApiError> {
-    let missing = || invalid(format!("required field token of {name} is lacking or of error format."));
+    let missing = || {
+        invalid(format!(
+            "required field token of {name} is lacking or of error format."
+        ))
+    };
     let list = part.get("token").and_then(Value::as_array).ok_or_else(missing)?;
-    let tokens: Vec<&str> = list.iter().map(Value::as_str).collect::<Option<_>>().ok_or_else(missing)?;
+    let tokens: Vec<&str> = list
+        .iter()
+        .map(Value::as_str)
+        .collect::<Option<_>>()
+        .ok_or_else(missing)?;
     let flag = |member: &str| part.get(member).and_then(Value::as_bool).unwrap_or(false);
     let analyzer = Analyzer {
         separators: tokens.iter().flat_map(|token| token.chars()).collect(),
@@ -301,18 +321,29 @@ fn parse_analyzer(part: &Map<String, Value>, name: &str) -> Result<(Analyzer, Ma
 }
 
 fn parse_key(name: &str, key: &Map<String, Value>) -> Result<(KeyIndex, Map<String, Value>), ApiError> {
-    let kind = key.get("type").and_then(Value::as_str).ok_or_else(|| invalid("key config must has type."))?;
-    let kind =
-        FieldType::parse(kind).ok_or_else(|| invalid(format!("type {kind} of key {name} is not supported.")))?;
+    let kind = key
+        .get("type")
+        .and_then(Value::as_str)
+        .ok_or_else(|| invalid("key config must has type."))?;
+    let kind = FieldType::parse(kind)
+        .ok_or_else(|| invalid(format!("type {kind} of key {name} is not supported.")))?;
     let textual = matches!(kind, FieldType::Text | FieldType::Json);
     let (analyzer, mut shown) = if textual {
         parse_analyzer(key, &format!("key {name}"))?
     } else {
-        let plain = Analyzer { separators: BTreeSet::new(), case_sensitive: true, chinese: false };
+        let plain = Analyzer {
+            separators: BTreeSet::new(),
+            case_sensitive: true,
+            chinese: false,
+        };
         (plain, Map::new())
     };
     let doc_value = key.get("doc_value").and_then(Value::as_bool).unwrap_or(false);
-    let alias = key.get("alias").and_then(Value::as_str).filter(|alias| !alias.is_empty()).map(str::to_owned);
+    let alias = key
+        .get("alias")
+        .and_then(Value::as_str)
+        .filter(|alias| !alias.is_empty())
+        .map(str::to_owned);
     shown.insert("type".to_owned(), json!(kind.name()));
     shown.insert("doc_value".to_owned(), json!(doc_value));
     shown.insert("alias".to_owned(), json!(alias.as_deref().unwrap_or("")));
@@ -348,22 +379,37 @@ type Leaves = (BTreeMap<String, LeafIndex>, Map<String, Value>);
 fn parse_leaves(name: &str, key: &Map<String, Value>) -> Result<Leaves, ApiError> {
     let mut leaves = BTreeMap::new();
     let mut shown = Map::new();
-    let Some(value) = key.get("json_keys").filter(|value| !value.is_null()) else { return Ok((leaves, shown)) };
+    let Some(value) = key.get("json_keys").filter(|value| !value.is_null()) else {
+        return Ok((leaves, shown));
+    };
     let malformed = || invalid(format!("json_keys of key {name} is of error format."));
     for (path, leaf) in value.as_object().ok_or_else(malformed)? {
         let leaf = leaf.as_object().ok_or_else(malformed)?;
-        let kind = leaf.get("type").and_then(Value::as_str).ok_or_else(|| invalid("key config must has type."))?;
+        let kind = leaf
+            .get("type")
+            .and_then(Value::as_str)
+            .ok_or_else(|| invalid("key config must has type."))?;
         let kind = FieldType::parse(kind)
             .filter(|kind| *kind != FieldType::Json)
             .ok_or_else(|| invalid(format!("type {kind} of key {name}.{path} is not supported.")))?;
         let doc_value = leaf.get("doc_value").and_then(Value::as_bool).unwrap_or(false);
-        let alias = leaf.get("alias").and_then(Value::as_str).filter(|alias| !alias.is_empty());
+        let alias = leaf
+            .get("alias")
+            .and_then(Value::as_str)
+            .filter(|alias| !alias.is_empty());
         let mut answer = Map::new();
         answer.insert("type".to_owned(), json!(kind.name()));
         answer.insert("doc_value".to_owned(), json!(doc_value));
         answer.insert("alias".to_owned(), json!(alias.unwrap_or("")));
         shown.insert(path.clone(), Value::Object(answer));
-        leaves.insert(path.clone(), LeafIndex { kind, doc_value, alias: alias.map(str::to_owned) });
+        leaves.insert(
+            path.clone(),
+            LeafIndex {
+                kind,
+                doc_value,
+                alias: alias.map(str::to_owned),
+            },
+        );
     }
     Ok((leaves, shown))
 }
@@ -376,13 +422,31 @@ mod tests {
     #[test]
     fn line_or_keys_and_tokens_and_types_are_required() {
         let table = [
-            (json!({}), "required fields line/keys are lacking or of error format."),
-            (json!([]), "required fields line/keys are lacking or of error format."),
-            (json!({"line": {}}), "required field token of line is lacking or of error format."),
-            (json!({"line": {"token": "x"}}), "required field token of line is lacking or of error format."),
+            (
+                json!({}),
+                "required fields line/keys are lacking or of error format.",
+            ),
+            (
+                json!([]),
+                "required fields line/keys are lacking or of error format.",
+            ),
+            (
+                json!({"line": {}}),
+                "required field token of line is lacking or of error format.",
+            ),
+            (
+                json!({"line": {"token": "x"}}),
+                "required field token of line is lacking or of error format.",
+            ),
             (json!({"keys": {"a": {}}}), "key config must has type."),
-            (json!({"keys": {"a": {"type": "date"}}}), "type date of key a is not supported."),
-            (json!({"keys": {"a": {"type": "text"}}}), "required field token of key a is lacking or of error format."),
+            (
+                json!({"keys": {"a": {"type": "date"}}}),
+                "type date of key a is not supported.",
+            ),
+            (
+                json!({"keys": {"a": {"type": "text"}}}),
+                "required field token of key a is lacking or of error format.",
+            ),
             (
                 json!({"keys": {"a": {"type": "json", "token": [], "json_keys": {"b": {"type": "json"}}}}}),
                 "type json of key a.b is not supported.",
@@ -398,13 +462,17 @@ mod tests {
         ];
         for (body, message) in table {
             let error = Index::parse(&body, true, 0).expect_err(message);
-            assert_eq!((error.status, error.code.as_str(), error.message.as_str()), (400, "IndexInfoInvalid", message));
+            assert_eq!(
+                (error.status, error.code.as_str(), error.message.as_str()),
+                (400, "IndexInfoInvalid", message)
+            );
         }
     }
 
     #[test]
     fn the_answer_holds_defaults_and_what_the_service_adds() {
-        let body = json!({"line": {"token": [" "]}, "keys": {"a": {"type": "long", "unknown": 1}}, "other": 2});
+        let body =
+            json!({"line": {"token": [" "]}, "keys": {"a": {"type": "long", "unknown": 1}}, "other": 2});
         let answer = Index::parse(&body, true, 77).unwrap().answer(30);
         assert_eq!(
             answer,

@@ -2,15 +2,38 @@
 //!
 //! The seam types below are shared with the engine; see the crate's documentation.
 
+mod arguments;
 pub mod assumptions;
+mod data;
+mod documents;
+mod errors;
+mod facts;
 pub mod index;
+mod job;
+mod names;
+mod project;
+mod query;
+mod route;
 pub mod search;
+pub mod shards;
+pub mod spl;
+mod store;
+mod tags;
+pub mod wire;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use self::arguments::Arguments;
+use self::data::{StoredGroup, StoredLog};
+use self::index::Index;
+use self::project::Project;
+use self::route::Command;
+use self::store::{LogStore, Settings};
 use crate::call::{CallContext, Operation, Tick};
-use crate::protection::Facts;
 use crate::wire::{ApiError, Inbound, Reply};
 
 /// A request routed to Log Service.
@@ -29,11 +52,17 @@ pub struct LogRequest<'a> {
 pub struct LogCall {
     /// What the engine needs.
     pub operation: Operation,
+    command: Command,
+    /// Project from the host.
+    project: Option<String>,
+    given: Arguments,
 }
 
-/// All projects of all accounts.
+/// All projects of all accounts, by region and name.
 #[derive(Debug, Default)]
-pub struct State {}
+pub struct State {
+    projects: BTreeMap<(String, String), Project>,
+}
 
 /// Why a vendor's door did not open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,78 +100,198 @@ pub struct VendorLog {
 }
 
 /// Recognises the operation and parses its arguments from the request alone.
-pub fn identify(_request: &LogRequest<'_>) -> Result<LogCall, ApiError> {
-    Err(ApiError::new(
-        405,
-        "InvalidMethod",
-        "this operation is not emulated",
-    ))
+pub fn identify(request: &LogRequest<'_>) -> Result<LogCall, ApiError> {
+    route::identify(request)
 }
 
 /// Runs an identified call.
-pub fn execute(_call: LogCall, _state: &mut State, _cx: &CallContext<'_>) -> Result<Reply, ApiError> {
-    Err(ApiError::new(
-        405,
-        "InvalidMethod",
-        "this operation is not emulated",
-    ))
+#[allow(clippy::too_many_lines)] // one line per operation
+pub fn execute(call: LogCall, state: &mut State, cx: &CallContext<'_>) -> Result<Reply, ApiError> {
+    let given = &call.given;
+    // Operations that need a project are recognised only with one.
+    let project = call.project.as_deref().unwrap_or_default();
+    match &call.command {
+        Command::CreateProject => state.create_project(cx, given),
+        Command::GetProject => state.get_project(cx, project),
+        Command::UpdateProject => state.update_project(cx, project, given),
+        Command::DeleteProject => state.delete_project(cx, project),
+        Command::ListProject => state.list_projects(cx, given),
+        Command::DescribeRegions => Ok(project::describe_regions()),
+        Command::ChangeResourceGroup => state.change_resource_group(cx, given),
+        Command::TagResources => state.tag_resources(cx, given),
+        Command::UntagResources => state.untag_resources(cx, given),
+        Command::ListTagResources => state.list_tag_resources(cx, given),
+        Command::GetProjectPolicy => state.get_policy(cx, project),
+        Command::PutProjectPolicy => state.put_policy(cx, project, given),
+        Command::DeleteProjectPolicy => state.delete_policy(cx, project),
+        Command::CreateLogStore => state.create_store(cx, project, given),
+        Command::GetLogStore(store) => state.get_store(cx, project, store),
+        Command::UpdateLogStore(store) => state.update_store(cx, project, store, given),
+        Command::DeleteLogStore(store) => state.delete_store(cx, project, store),
+        Command::ListLogStores => state.list_stores(cx, project, given),
+        Command::GetMetering(store) => state.get_metering(cx, project, store),
+        Command::UpdateMetering(store) => state.update_metering(cx, project, store, given),
+        Command::UpdateEncryption(store) => state.update_encryption(cx, project, store, given),
+        Command::ListShards(store) => state.list_shards(cx, project, store),
+        Command::SplitShard(store, shard) => state.split_shard(cx, (project, store, *shard), given),
+        Command::MergeShard(store, shard) => state.merge_shard(cx, (project, store, *shard)),
+        Command::CreateIndex(store) => state.create_index(cx, (project, store), given),
+        Command::GetIndex(store) => state.get_index(cx, (project, store)),
+        Command::UpdateIndex(store) => state.update_index(cx, (project, store), given),
+        Command::DeleteIndex(store) => state.delete_index(cx, (project, store)),
+        Command::PutLogs { store, hashed } => state.put_logs(cx, (project, store), *hashed, given),
+        Command::GetCursor(store, shard) => state.get_cursor(cx, (project, store, *shard), given),
+        Command::GetCursorTime(store, shard) => state.get_cursor_time(cx, (project, store, *shard), given),
+        Command::PullLogs(store, shard) => state.pull_logs(cx, (project, store, *shard), given),
+        Command::GetLogs(store) => state.get_logs(cx, (project, store), given),
+        Command::GetLogsLegacy(store) => state.get_logs_legacy(cx, (project, store), given),
+        Command::GetHistograms(store) => state.get_histograms(cx, (project, store), given),
+        Command::CreateSavedSearch => state.create_search(cx, project, given),
+        Command::GetSavedSearch(name) => state.get_search(cx, (project, name)),
+        Command::UpdateSavedSearch(name) => state.update_search(cx, (project, name), given),
+        Command::DeleteSavedSearch(name) => state.delete_search(cx, (project, name)),
+        Command::ListSavedSearch => state.list_searches(cx, project, given),
+        Command::CreateDashboard => state.create_dashboard(cx, project, given),
+        Command::GetDashboard(name) => state.get_dashboard(cx, (project, name)),
+        Command::UpdateDashboard(name) => state.update_dashboard(cx, (project, name), given),
+        Command::DeleteDashboard(name) => state.delete_dashboard(cx, (project, name)),
+        Command::ListDashboard => state.list_dashboards(cx, project, given),
+        Command::CreateJob => state.create_job(cx, project, given),
+        Command::GetJob(name) => state.get_job(cx, (project, name)),
+        Command::UpdateJob(name) => state.update_job(cx, (project, name), given),
+        Command::StartJob(name) => state.start_job(cx, (project, name)),
+        Command::StopJob(name) => state.stop_job(cx, (project, name)),
+        Command::DeleteJob(name) => state.delete_job(cx, (project, name)),
+        Command::ListJobs => state.list_jobs(cx, project, given),
+    }
 }
 
 impl State {
     /// Does background work up to `tick.now`.
-    pub fn advance(&mut self, _tick: &Tick<'_>) {}
+    pub fn advance(&mut self, tick: &Tick<'_>) {
+        self.run_jobs(tick);
+        for project in self.projects.values_mut() {
+            for store in project.stores.values_mut() {
+                store.expire(tick.now);
+            }
+        }
+    }
 
-    /// Writes what protects the audit of `account`.
-    pub fn facts(&self, _account: &str, _facts: &mut Facts) {}
+    fn found(&self, region: &str, project: &str) -> Option<&Project> {
+        self.projects.get(&(region.to_owned(), project.to_owned()))
+    }
 
-    /// All managed settings of `account`: no logs, no modification times.
-    pub fn summary(&self, _account: &str) -> Value {
-        Value::Null
+    fn found_mut(&mut self, region: &str, project: &str) -> Option<&mut Project> {
+        self.projects.get_mut(&(region.to_owned(), project.to_owned()))
     }
 
     /// Account that owns a project of a region.
-    pub fn project_owner(&self, _region: &str, _project: &str) -> Option<&str> {
-        None
+    pub fn project_owner(&self, region: &str, project: &str) -> Option<&str> {
+        self.found(region, project)
+            .map(|project| project.account.as_str())
     }
 
     /// Whether a log store exists.
-    pub fn store_exists(&self, _region: &str, _project: &str, _store: &str) -> bool {
-        false
+    pub fn store_exists(&self, region: &str, project: &str, store: &str) -> bool {
+        self.found(region, project)
+            .is_some_and(|project| project.stores.contains_key(store))
     }
 
     /// Makes a vendor's log store with its index and dashboard; leaves an existing one as it is.
+    ///
+    /// # Panics
+    /// If the index configuration is not valid: it is the caller's constant.
     pub fn vendor_create_store(
         &mut self,
-        _region: &str,
-        _project: &str,
-        _store: &str,
-        _spec: &VendorStore,
-        _now: Timestamp,
+        region: &str,
+        project: &str,
+        store: &str,
+        spec: &VendorStore,
+        now: Timestamp,
     ) -> Result<(), VendorError> {
-        Err(VendorError::ProjectNotExist)
+        let project = self
+            .found_mut(region, project)
+            .ok_or(VendorError::ProjectNotExist)?;
+        if project.stores.contains_key(store) {
+            return Ok(());
+        }
+        let mut made = LogStore::new(store, Settings::vendor(spec.ttl), spec.shards, now, true);
+        made.index = Some(Arc::new(vendor_index(&spec.index, now)));
+        project.stores.insert(store.to_owned(), made);
+        if let Some(name) = &spec.dashboard {
+            project.dashboards.entry(name.clone()).or_insert_with(|| {
+                json!({"dashboardName": name, "displayName": name, "description": "", "attribute": {}, "charts": []})
+            });
+        }
+        Ok(())
     }
 
     /// Appends logs to a vendor's log store; `received` is the time on the emulator's clock.
     pub fn vendor_append(
         &mut self,
-        _region: &str,
-        _project: &str,
-        _store: &str,
-        _logs: Vec<VendorLog>,
-        _received: Timestamp,
+        region: &str,
+        project: &str,
+        store: &str,
+        logs: Vec<VendorLog>,
+        received: Timestamp,
     ) -> Result<(), VendorError> {
-        Err(VendorError::ProjectNotExist)
+        let project = self
+            .found_mut(region, project)
+            .ok_or(VendorError::ProjectNotExist)?;
+        let store = project
+            .stores
+            .get_mut(store)
+            .ok_or(VendorError::LogStoreNotExist)?;
+        let mut groups: Vec<StoredGroup> = Vec::new();
+        for log in logs {
+            let stored = StoredLog {
+                time: log.time,
+                nanos: None,
+                fields: log.contents,
+            };
+            match groups.last_mut() {
+                Some(group) if group.topic == log.topic && group.source == log.source => {
+                    group.logs.push(stored)
+                }
+                _ => groups.push(StoredGroup {
+                    received: received.as_second(),
+                    topic: log.topic,
+                    source: log.source,
+                    logs: vec![stored],
+                    index: None,
+                }),
+            }
+        }
+        for group in groups {
+            store.append(None, group);
+        }
+        Ok(())
     }
 
     /// Puts the vendor's index back over whatever is there.
+    ///
+    /// # Panics
+    /// If the index configuration is not valid: it is the caller's constant.
     pub fn vendor_restore_index(
         &mut self,
-        _region: &str,
-        _project: &str,
-        _store: &str,
-        _index: &Value,
-        _now: Timestamp,
+        region: &str,
+        project: &str,
+        store: &str,
+        index: &Value,
+        now: Timestamp,
     ) -> Result<(), VendorError> {
-        Err(VendorError::LogStoreNotExist)
+        let project = self
+            .found_mut(region, project)
+            .ok_or(VendorError::ProjectNotExist)?;
+        let store = project
+            .stores
+            .get_mut(store)
+            .ok_or(VendorError::LogStoreNotExist)?;
+        store.index = Some(Arc::new(vendor_index(index, now)));
+        Ok(())
     }
+}
+
+fn vendor_index(index: &Value, now: Timestamp) -> Index {
+    Index::parse(index, true, now.as_second()).expect("the vendor's index configuration is well formed")
 }

@@ -37,7 +37,9 @@ pub enum UnindexedKey {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FieldProblem {
     /// No index on the field.
-    #[error("key ({0}) is not config as key value config,if symbol : is in your log,please wrap : with quotation mark \"")]
+    #[error(
+        "key ({0}) is not config as key value config,if symbol : is in your log,please wrap : with quotation mark \""
+    )]
     NotIndexed(String),
     /// A number was asked of a field that is not indexed as one.
     #[error("key ({0}) is not config as numberic column")]
@@ -51,7 +53,12 @@ enum Target<'a> {
     /// A field with its own index.
     Key(&'a str, &'a KeyIndex),
     /// A leaf of a JSON field.
-    Leaf { key: &'a str, index: &'a KeyIndex, path: &'a str, kind: FieldType },
+    Leaf {
+        key: &'a str,
+        index: &'a KeyIndex,
+        path: &'a str,
+        kind: FieldType,
+    },
 }
 
 /// A search bound to an index.
@@ -71,7 +78,12 @@ impl<'a> Evaluator<'a> {
             case_sensitive: false,
             chinese: false,
         };
-        let evaluator = Self { search, index, reserved, unindexed };
+        let evaluator = Self {
+            search,
+            index,
+            reserved,
+            unindexed,
+        };
         evaluator.check(search)?;
         Ok(evaluator)
     }
@@ -85,12 +97,18 @@ impl<'a> Evaluator<'a> {
             }
             Node::Not(inner) => self.check(inner),
             Node::Term(Term { field: None, .. }) => Ok(()),
-            Node::Term(Term { field: Some(field), test, .. }) => match (self.target(field), test) {
+            Node::Term(Term {
+                field: Some(field),
+                test,
+                ..
+            }) => match (self.target(field), test) {
                 (None, _) if self.unindexed == UnindexedKey::Refused => {
                     Err(FieldProblem::NotIndexed(field.clone()))
                 }
                 (None, _) => Ok(()),
-                (Some(target), Test::Range(_)) if !target.numeric() => Err(FieldProblem::NotNumeric(field.clone())),
+                (Some(target), Test::Range(_)) if !target.numeric() => {
+                    Err(FieldProblem::NotNumeric(field.clone()))
+                }
                 (Some(_), _) => Ok(()),
             },
         }
@@ -108,13 +126,21 @@ impl<'a> Evaluator<'a> {
             Node::And(left, right) => self.node(left, log, parsed) && self.node(right, log, parsed),
             Node::Or(left, right) => self.node(left, log, parsed) || self.node(right, log, parsed),
             Node::Not(inner) => !self.node(inner, log, parsed),
-            Node::Term(Term { field: None, test, .. }) => self.full_text(test, log),
-            Node::Term(Term { field: Some(field), test, .. }) => self.field(field, test, log, parsed),
+            Node::Term(Term {
+                field: None, test, ..
+            }) => self.full_text(test, log),
+            Node::Term(Term {
+                field: Some(field),
+                test,
+                ..
+            }) => self.field(field, test, log, parsed),
         }
     }
 
     fn full_text(&self, test: &Test, log: Log<'_>) -> bool {
-        let Some(line) = &self.index.line else { return false };
+        let Some(line) = &self.index.line else {
+            return false;
+        };
         let searched: Vec<&str> = log
             .fields
             .iter()
@@ -124,9 +150,14 @@ impl<'a> Evaluator<'a> {
             .collect();
         match test {
             // Words may come from different fields, a phrase must stand in one.
-            Test::Phrase(_) => searched.iter().any(|value| text_matches(&line.analyzer, test, value)),
+            Test::Phrase(_) => searched
+                .iter()
+                .any(|value| text_matches(&line.analyzer, test, value)),
             _ => {
-                let words: Vec<String> = searched.iter().flat_map(|value| line.analyzer.words(value)).collect();
+                let words: Vec<String> = searched
+                    .iter()
+                    .flat_map(|value| line.analyzer.words(value))
+                    .collect();
                 words_match(&line.analyzer, test, &words)
             }
         }
@@ -150,14 +181,23 @@ impl<'a> Evaluator<'a> {
                 value.is_some_and(|value| text_matches(&self.reserved, test, value))
             }
             Some(Target::Key(name, index)) => {
-                let Some(value) = stored(log, name) else { return false };
+                let Some(value) = stored(log, name) else {
+                    return false;
+                };
                 value_matches(index.kind, &index.analyzer, test, value)
             }
-            Some(Target::Leaf { key, index, path, kind }) => {
-                let document = parsed.entry(key).or_insert_with(|| {
-                    stored(log, key).and_then(|text| serde_json::from_str(text).ok())
-                });
-                let Some(leaf) = document.as_ref().and_then(|document| leaf(document, path)) else { return false };
+            Some(Target::Leaf {
+                key,
+                index,
+                path,
+                kind,
+            }) => {
+                let document = parsed
+                    .entry(key)
+                    .or_insert_with(|| stored(log, key).and_then(|text| serde_json::from_str(text).ok()));
+                let Some(leaf) = document.as_ref().and_then(|document| leaf(document, path)) else {
+                    return false;
+                };
                 let text = match leaf {
                     Value::String(text) => text.clone(),
                     other => other.to_string(),
@@ -178,10 +218,17 @@ impl<'a> Evaluator<'a> {
             if key.alias.as_deref() == Some(field) {
                 return Some(Target::Key(name, key));
             }
-            if let Some((path, leaf)) =
-                key.leaves.iter().find(|(_, leaf)| leaf.alias.as_deref() == Some(field))
+            if let Some((path, leaf)) = key
+                .leaves
+                .iter()
+                .find(|(_, leaf)| leaf.alias.as_deref() == Some(field))
             {
-                return Some(Target::Leaf { key: name, index: key, path, kind: leaf.kind });
+                return Some(Target::Leaf {
+                    key: name,
+                    index: key,
+                    path,
+                    kind: leaf.kind,
+                });
             }
         }
         // The longest indexed prefix wins: fields may have dots in their own names.
@@ -200,12 +247,23 @@ impl<'a> Evaluator<'a> {
 
     fn leaf_target(name: &'a str, key: &'a KeyIndex, path: &'a str) -> Option<Target<'a>> {
         if let Some((path, leaf)) = key.leaves.get_key_value(path) {
-            return Some(Target::Leaf { key: name, index: key, path, kind: leaf.kind });
+            return Some(Target::Leaf {
+                key: name,
+                index: key,
+                path,
+                kind: leaf.kind,
+            });
         }
         let depth = path.split('.').count();
-        let reached = key.max_depth.is_none_or(|limit| usize::try_from(limit).is_ok_and(|limit| depth <= limit));
-        (key.index_all && reached)
-            .then_some(Target::Leaf { key: name, index: key, path, kind: FieldType::Text })
+        let reached = key
+            .max_depth
+            .is_none_or(|limit| usize::try_from(limit).is_ok_and(|limit| depth <= limit));
+        (key.index_all && reached).then_some(Target::Leaf {
+            key: name,
+            index: key,
+            path,
+            kind: FieldType::Text,
+        })
     }
 }
 
@@ -221,18 +279,26 @@ impl Target<'_> {
 }
 
 fn stored<'a>(log: Log<'a>, name: &str) -> Option<&'a str> {
-    log.fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    log.fields
+        .iter()
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.as_str())
 }
 
 /// The value at a dotted path; member names may have dots themselves, the longest name wins.
 fn leaf<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
-    let Value::Object(members) = value else { return None };
+    let Value::Object(members) = value else {
+        return None;
+    };
     if let Some(found) = members.get(path) {
         return Some(found);
     }
     let mut end = path.len();
     while let Some(dot) = path[..end].rfind('.') {
-        if let Some(found) = members.get(&path[..dot]).and_then(|inner| leaf(inner, &path[dot + 1..])) {
+        if let Some(found) = members
+            .get(&path[..dot])
+            .and_then(|inner| leaf(inner, &path[dot + 1..]))
+        {
             return Some(found);
         }
         end = dot;
@@ -243,19 +309,30 @@ fn leaf<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
 fn value_matches(kind: FieldType, analyzer: &Analyzer, test: &Test, value: &str) -> bool {
     match kind {
         FieldType::Text | FieldType::Json => text_matches(analyzer, test, value),
-        FieldType::Long => value.trim().parse::<i64>().is_ok_and(|_| number_matches(test, value)),
+        FieldType::Long => value
+            .trim()
+            .parse::<i64>()
+            .is_ok_and(|_| number_matches(test, value)),
         FieldType::Double => number_matches(test, value),
     }
 }
 
 fn number_matches(test: &Test, value: &str) -> bool {
-    let Ok(value) = value.trim().parse::<f64>() else { return false };
+    let Ok(value) = value.trim().parse::<f64>() else {
+        return false;
+    };
     match test {
         Test::Exists => true,
         Test::Range(range) => range.contains(value),
-        Test::Word(text) | Test::Quoted(text) | Test::Phrase(text) => text.trim().parse::<f64>().is_ok_and(|wanted| {
-            super::parser::Range { low: Some((wanted, true)), high: Some((wanted, true)) }.contains(value)
-        }),
+        Test::Word(text) | Test::Quoted(text) | Test::Phrase(text) => {
+            text.trim().parse::<f64>().is_ok_and(|wanted| {
+                super::parser::Range {
+                    low: Some((wanted, true)),
+                    high: Some((wanted, true)),
+                }
+                .contains(value)
+            })
+        }
     }
 }
 
@@ -266,7 +343,11 @@ fn text_matches(analyzer: &Analyzer, test: &Test, value: &str) -> bool {
         Test::Quoted(text) if text.is_empty() => value.is_empty(),
         Test::Phrase(text) => {
             let wanted = analyzer.words(text);
-            !wanted.is_empty() && analyzer.words(value).windows(wanted.len()).any(|found| found == wanted)
+            !wanted.is_empty()
+                && analyzer
+                    .words(value)
+                    .windows(wanted.len())
+                    .any(|found| found == wanted)
         }
         _ => words_match(analyzer, test, &analyzer.words(value)),
     }
@@ -277,7 +358,10 @@ fn words_match(analyzer: &Analyzer, test: &Test, words: &[String]) -> bool {
         Test::Exists => true,
         Test::Word(text) => {
             let patterns = analyzer.patterns(text);
-            !patterns.is_empty() && patterns.iter().all(|pattern| words.iter().any(|word| glob(pattern, word)))
+            !patterns.is_empty()
+                && patterns
+                    .iter()
+                    .all(|pattern| words.iter().any(|word| glob(pattern, word)))
         }
         Test::Quoted(text) | Test::Phrase(text) => {
             let wanted = analyzer.words(text);
@@ -371,8 +455,14 @@ mod tests {
 
     fn matches(search: &str) -> bool {
         let (search, index, fields) = (parse_search(search).unwrap(), index(), fields());
-        let log = Log { topic: "actiontrail_audit_event", source: "10.0.0.1", fields: &fields };
-        Evaluator::new(&search, &index, UnindexedKey::MatchesNothing).unwrap().matches(log)
+        let log = Log {
+            topic: "actiontrail_audit_event",
+            source: "10.0.0.1",
+            fields: &fields,
+        };
+        Evaluator::new(&search, &index, UnindexedKey::MatchesNothing)
+            .unwrap()
+            .matches(log)
     }
 
     #[test]
@@ -438,7 +528,10 @@ mod tests {
             ("full alice", true),
             ("full and not alice", false),
             ("nothere or event.serviceName: Ram", true),
-            ("(event.serviceName: Sts or event.serviceName: Ram) and not n: 41", true),
+            (
+                "(event.serviceName: Sts or event.serviceName: Ram) and not n: 41",
+                true,
+            ),
             ("\",\"", false),
         ];
         for (search, wanted) in table {
@@ -451,10 +544,15 @@ mod tests {
         let index = index();
         let problem = |search: &str, unindexed| {
             let search = parse_search(search).unwrap();
-            Evaluator::new(&search, &index, unindexed).err().map(|problem| problem.to_string())
+            Evaluator::new(&search, &index, unindexed)
+                .err()
+                .map(|problem| problem.to_string())
         };
         let told = problem("plain: x", UnindexedKey::Refused).unwrap();
-        assert!(told.starts_with("key (plain) is not config as key value config"), "{told}");
+        assert!(
+            told.starts_with("key (plain) is not config as key value config"),
+            "{told}"
+        );
         assert!(problem("a or (b and not closed.b: no)", UnindexedKey::Refused).is_some());
         assert!(problem("event.any.thing: no", UnindexedKey::Refused).is_none());
         assert!(problem("plain: x", UnindexedKey::MatchesNothing).is_none());
@@ -466,10 +564,19 @@ mod tests {
     fn without_full_text_index_only_fields_are_found() {
         let index = Index::parse(&json!({"keys": {"n": {"type": "long"}}}), true, 0).unwrap();
         let fields = fields();
-        let log = Log { topic: "", source: "", fields: &fields };
+        let log = Log {
+            topic: "",
+            source: "",
+            fields: &fields,
+        };
         for (search, wanted) in [("full", false), ("n: 42", true), ("not full", true)] {
             let search = parse_search(search).unwrap();
-            assert_eq!(Evaluator::new(&search, &index, UnindexedKey::Refused).unwrap().matches(log), wanted);
+            assert_eq!(
+                Evaluator::new(&search, &index, UnindexedKey::Refused)
+                    .unwrap()
+                    .matches(log),
+                wanted
+            );
         }
     }
 
@@ -478,17 +585,30 @@ mod tests {
         let body = json!({"line": {"token": token(), "exclude_keys": ["plain"]}});
         let index = Index::parse(&body, true, 0).unwrap();
         let fields = fields();
-        let log = Log { topic: "", source: "", fields: &fields };
+        let log = Log {
+            topic: "",
+            source: "",
+            fields: &fields,
+        };
         let search = parse_search("only").unwrap();
-        assert!(!Evaluator::new(&search, &index, UnindexedKey::Refused).unwrap().matches(log));
+        assert!(
+            !Evaluator::new(&search, &index, UnindexedKey::Refused)
+                .unwrap()
+                .matches(log)
+        );
     }
 
     #[test]
     fn depth_limits_index_all() {
-        let body = json!({"keys": {"e": {"type": "json", "token": token(), "index_all": true, "max_depth": 1}}});
+        let body =
+            json!({"keys": {"e": {"type": "json", "token": token(), "index_all": true, "max_depth": 1}}});
         let index = Index::parse(&body, true, 0).unwrap();
         let fields = vec![("e".to_owned(), r#"{"a":"x","b":{"c":"x"}}"#.to_owned())];
-        let log = Log { topic: "", source: "", fields: &fields };
+        let log = Log {
+            topic: "",
+            source: "",
+            fields: &fields,
+        };
         for (search, wanted) in [("e.a: x", true), ("e.b.c: x", false)] {
             let search = parse_search(search).unwrap();
             let evaluator = Evaluator::new(&search, &index, UnindexedKey::MatchesNothing).unwrap();
@@ -501,9 +621,9 @@ mod tests {
         match pattern.split_first() {
             None => word.is_empty(),
             Some(('*', rest)) => (0..=word.len()).any(|skip| slow_glob(rest, &word[skip..])),
-            Some((letter, rest)) => {
-                word.split_first().is_some_and(|(first, tail)| (letter == first || *letter == '?') && slow_glob(rest, tail))
-            }
+            Some((letter, rest)) => word
+                .split_first()
+                .is_some_and(|(first, tail)| (letter == first || *letter == '?') && slow_glob(rest, tail)),
         }
     }
 

@@ -4,4 +4,6 @@ mod evaluator;
 mod parser;
 
 pub use evaluator::{Evaluator, FieldProblem, Log, UnindexedKey};
-pub use parser::{MAX_TERMS, Node, Query, Range, SyntaxError, Term, Test, parse_query, parse_search, split_analysis};
+pub use parser::{
+    MAX_TERMS, Node, Query, Range, SyntaxError, Term, Test, parse_query, parse_search, split_analysis,
+};

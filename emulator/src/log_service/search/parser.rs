@@ -73,8 +73,12 @@ pub struct Range {
 impl Range {
     /// Whether `value` lies within.
     pub fn contains(self, value: f64) -> bool {
-        let above = self.low.is_none_or(|(low, included)| value > low || (included && within(value, low)));
-        let below = self.high.is_none_or(|(high, included)| value < high || (included && within(value, high)));
+        let above = self
+            .low
+            .is_none_or(|(low, included)| value > low || (included && within(value, low)));
+        let below = self
+            .high
+            .is_none_or(|(high, included)| value < high || (included && within(value, high)));
         above && below
     }
 }
@@ -128,7 +132,13 @@ pub fn parse_search(text: &str) -> Result<Node, SyntaxError> {
         return Ok(Node::All);
     }
     let end = text.chars().count();
-    let mut parser = Parser { tokens, next: 0, end, terms: 0, depth: 0 };
+    let mut parser = Parser {
+        tokens,
+        next: 0,
+        end,
+        terms: 0,
+        depth: 0,
+    };
     let node = parser.alternatives()?;
     match parser.peek() {
         None => Ok(node),
@@ -182,7 +192,10 @@ struct Token {
 
 impl Token {
     fn error(&self, message: impl Into<String>) -> SyntaxError {
-        SyntaxError { message: message.into(), position: self.position }
+        SyntaxError {
+            message: message.into(),
+            position: self.position,
+        }
     }
 
     fn is_keyword(&self, keyword: &str) -> bool {
@@ -190,7 +203,9 @@ impl Token {
     }
 
     fn reserved(&self) -> bool {
-        ["and", "or", "not"].iter().any(|keyword| self.is_keyword(keyword))
+        ["and", "or", "not"]
+            .iter()
+            .any(|keyword| self.is_keyword(keyword))
     }
 }
 
@@ -220,17 +235,26 @@ fn tokens(text: &str) -> Result<Vec<Token>, SyntaxError> {
             '!' if next == Some('=') => single(Kind::Compare(Comparison::NotEqual), 2),
             '#' if next == Some('"') => {
                 let (text, after) = quoted(&letters, position + 1)?;
-                found.push(Token { kind: Kind::Phrase(text), position });
+                found.push(Token {
+                    kind: Kind::Phrase(text),
+                    position,
+                });
                 at = after;
             }
             '"' => {
                 let (text, after) = quoted(&letters, position)?;
-                found.push(Token { kind: Kind::Quoted(text), position });
+                found.push(Token {
+                    kind: Kind::Quoted(text),
+                    position,
+                });
                 at = after;
             }
             _ => {
                 let (word, after) = word(&letters, position);
-                found.push(Token { kind: Kind::Word(word), position });
+                found.push(Token {
+                    kind: Kind::Word(word),
+                    position,
+                });
                 at = after;
             }
         }
@@ -255,7 +279,10 @@ fn quoted(letters: &[char], open: usize) -> Result<(String, usize), SyntaxError>
             }
         }
     }
-    Err(SyntaxError { message: "quotation mark is not closed".to_owned(), position: open })
+    Err(SyntaxError {
+        message: "quotation mark is not closed".to_owned(),
+        position: open,
+    })
 }
 
 fn word(letters: &[char], start: usize) -> (String, usize) {
@@ -303,7 +330,10 @@ impl Parser {
     }
 
     fn unexpected_end(&self, wanted: &str) -> SyntaxError {
-        SyntaxError { message: format!("{wanted} is missing"), position: self.end }
+        SyntaxError {
+            message: format!("{wanted} is missing"),
+            position: self.end,
+        }
     }
 
     fn alternatives(&mut self) -> Result<Node, SyntaxError> {
@@ -320,7 +350,10 @@ impl Parser {
         loop {
             if self.at_keyword("and") {
                 self.next += 1;
-            } else if self.peek().is_none_or(|token| token.kind == Kind::Close || token.is_keyword("or")) {
+            } else if self
+                .peek()
+                .is_none_or(|token| token.kind == Kind::Close || token.is_keyword("or"))
+            {
                 return Ok(node);
             }
             node = Node::And(Box::new(node), Box::new(self.negation()?));
@@ -338,7 +371,9 @@ impl Parser {
     }
 
     fn primary(&mut self) -> Result<Node, SyntaxError> {
-        let Some(token) = self.take() else { return Err(self.unexpected_end("a condition")) };
+        let Some(token) = self.take() else {
+            return Err(self.unexpected_end("a condition"));
+        };
         if token.reserved() {
             return Err(token.error(format!("unexpected {}", token.kind)));
         }
@@ -350,7 +385,9 @@ impl Parser {
                 }
                 let node = self.alternatives()?;
                 match self.take() {
-                    Some(Token { kind: Kind::Close, .. }) => {}
+                    Some(Token {
+                        kind: Kind::Close, ..
+                    }) => {}
                     Some(other) => return Err(other.error(format!("expected ')' instead of {}", other.kind))),
                     None => return Err(self.unexpected_end("')'")),
                 }
@@ -373,8 +410,16 @@ impl Parser {
     fn condition(&mut self, first: &Token, mut name: String) -> Result<Node, SyntaxError> {
         // Tag fields have a colon in their own name: __tag__:__path__: "x".
         if name == "__tag__" {
-            if let [Token { kind: Kind::Colon, .. }, Token { kind: Kind::Word(tag) | Kind::Quoted(tag), .. }, ..] =
-                &self.tokens[self.next..]
+            if let [
+                Token {
+                    kind: Kind::Colon, ..
+                },
+                Token {
+                    kind: Kind::Word(tag) | Kind::Quoted(tag),
+                    ..
+                },
+                ..,
+            ] = &self.tokens[self.next..]
             {
                 name = format!("__tag__:{tag}");
                 self.next += 2;
@@ -410,7 +455,13 @@ impl Parser {
     }
 
     fn range_follows(&self) -> bool {
-        matches!(self.tokens.get(self.next + 1), Some(Token { kind: Kind::OpenRange | Kind::Open, .. }))
+        matches!(
+            self.tokens.get(self.next + 1),
+            Some(Token {
+                kind: Kind::OpenRange | Kind::Open,
+                ..
+            })
+        )
     }
 
     fn comparison(&mut self, name: String, with: Comparison, position: usize) -> Result<Node, SyntaxError> {
@@ -421,12 +472,27 @@ impl Parser {
         }
         let value = self.number()?;
         let range = match with {
-            Comparison::Less => Range { low: None, high: Some((value, false)) },
-            Comparison::LessOrEqual => Range { low: None, high: Some((value, true)) },
-            Comparison::More => Range { low: Some((value, false)), high: None },
-            Comparison::MoreOrEqual => Range { low: Some((value, true)), high: None },
+            Comparison::Less => Range {
+                low: None,
+                high: Some((value, false)),
+            },
+            Comparison::LessOrEqual => Range {
+                low: None,
+                high: Some((value, true)),
+            },
+            Comparison::More => Range {
+                low: Some((value, false)),
+                high: None,
+            },
+            Comparison::MoreOrEqual => Range {
+                low: Some((value, true)),
+                high: None,
+            },
             Comparison::Equal | Comparison::NotEqual => {
-                let equal = Range { low: Some((value, true)), high: Some((value, true)) };
+                let equal = Range {
+                    low: Some((value, true)),
+                    high: Some((value, true)),
+                };
                 let node = self.term(Some(name), Test::Range(equal), position)?;
                 return Ok(Node::Not(Box::new(node)));
             }
@@ -436,7 +502,9 @@ impl Parser {
 
     /// What stands after the colon.
     fn value(&mut self) -> Result<Test, SyntaxError> {
-        let Some(token) = self.take() else { return Err(self.unexpected_end("a value")) };
+        let Some(token) = self.take() else {
+            return Err(self.unexpected_end("a value"));
+        };
         if token.reserved() {
             return Err(token.error(format!("expected a value instead of {}", token.kind)));
         }
@@ -453,21 +521,46 @@ impl Parser {
             Kind::Compare(with) => {
                 let value = self.number()?;
                 Test::Range(match with {
-                    Comparison::Less => Range { low: None, high: Some((value, false)) },
-                    Comparison::LessOrEqual => Range { low: None, high: Some((value, true)) },
-                    Comparison::More => Range { low: Some((value, false)), high: None },
-                    Comparison::MoreOrEqual => Range { low: Some((value, true)), high: None },
-                    Comparison::Equal => Range { low: Some((value, true)), high: Some((value, true)) },
+                    Comparison::Less => Range {
+                        low: None,
+                        high: Some((value, false)),
+                    },
+                    Comparison::LessOrEqual => Range {
+                        low: None,
+                        high: Some((value, true)),
+                    },
+                    Comparison::More => Range {
+                        low: Some((value, false)),
+                        high: None,
+                    },
+                    Comparison::MoreOrEqual => Range {
+                        low: Some((value, true)),
+                        high: None,
+                    },
+                    Comparison::Equal => Range {
+                        low: Some((value, true)),
+                        high: Some((value, true)),
+                    },
                     Comparison::NotEqual => {
-                        return Err(SyntaxError { message: "unexpected '!='".to_owned(), position });
+                        return Err(SyntaxError {
+                            message: "unexpected '!='".to_owned(),
+                            position,
+                        });
                     }
                 })
             }
             other => {
-                return Err(SyntaxError { message: format!("expected a value instead of {other}"), position });
+                return Err(SyntaxError {
+                    message: format!("expected a value instead of {other}"),
+                    position,
+                });
             }
         };
-        if let Some(Token { kind: Kind::Colon, position }) = self.peek() {
+        if let Some(Token {
+            kind: Kind::Colon,
+            position,
+        }) = self.peek()
+        {
             return Err(SyntaxError {
                 message: "a value with ':' must be in quotation marks".to_owned(),
                 position: *position,
@@ -479,7 +572,10 @@ impl Parser {
     /// `[low high]`, `(low high]`, …; the comma between the bounds is optional.
     fn range(&mut self) -> Result<Range, SyntaxError> {
         let low_included = match self.take() {
-            Some(Token { kind: Kind::OpenRange, .. }) => true,
+            Some(Token {
+                kind: Kind::OpenRange,
+                ..
+            }) => true,
             Some(Token { kind: Kind::Open, .. }) => false,
             Some(other) => return Err(other.error(format!("expected '[' or '(' instead of {}", other.kind))),
             None => return Err(self.unexpected_end("'['")),
@@ -490,18 +586,32 @@ impl Parser {
         }
         let high = self.number()?;
         let high_included = match self.take() {
-            Some(Token { kind: Kind::CloseRange, .. }) => true,
-            Some(Token { kind: Kind::Close, .. }) => false,
+            Some(Token {
+                kind: Kind::CloseRange,
+                ..
+            }) => true,
+            Some(Token {
+                kind: Kind::Close, ..
+            }) => false,
             Some(other) => return Err(other.error(format!("expected ']' or ')' instead of {}", other.kind))),
             None => return Err(self.unexpected_end("']'")),
         };
-        Ok(Range { low: Some((low, low_included)), high: Some((high, high_included)) })
+        Ok(Range {
+            low: Some((low, low_included)),
+            high: Some((high, high_included)),
+        })
     }
 
     fn number(&mut self) -> Result<f64, SyntaxError> {
-        let Some(token) = self.take() else { return Err(self.unexpected_end("a number")) };
+        let Some(token) = self.take() else {
+            return Err(self.unexpected_end("a number"));
+        };
         let parsed = match &token.kind {
-            Kind::Word(word) => word.trim_end_matches(',').parse::<f64>().ok().filter(|value| value.is_finite()),
+            Kind::Word(word) => word
+                .trim_end_matches(',')
+                .parse::<f64>()
+                .ok()
+                .filter(|value| value.is_finite()),
             _ => None,
         };
         parsed.ok_or_else(|| token.error(format!("expected a number instead of {}", token.kind)))
@@ -509,7 +619,11 @@ impl Parser {
 
     fn term(&mut self, field: Option<String>, test: Test, position: usize) -> Result<Node, SyntaxError> {
         self.count(position)?;
-        Ok(Node::Term(Term { field, test, position }))
+        Ok(Node::Term(Term {
+            field,
+            test,
+            position,
+        }))
     }
 
     fn count(&mut self, position: usize) -> Result<(), SyntaxError> {
@@ -525,7 +639,10 @@ impl Parser {
 /// A bare word; wildcards may not stand in front.
 fn bare(word: &str, position: usize) -> Result<Test, SyntaxError> {
     if word.starts_with(['*', '?']) {
-        return Err(SyntaxError { message: "a wildcard cannot begin a word".to_owned(), position });
+        return Err(SyntaxError {
+            message: "a wildcard cannot begin a word".to_owned(),
+            position,
+        });
     }
     Ok(Test::Word(word.to_owned()))
 }
@@ -545,7 +662,10 @@ mod tests {
             Node::Or(left, right) => format!("({} | {})", show(left), show(right)),
             Node::Not(inner) => format!("!{}", show(inner)),
             Node::Term(term) => {
-                let field = term.field.as_deref().map_or(String::new(), |field| format!("{field}:"));
+                let field = term
+                    .field
+                    .as_deref()
+                    .map_or(String::new(), |field| format!("{field}:"));
                 match &term.test {
                     Test::Exists => format!("{field}*"),
                     Test::Word(word) => format!("{field}{word}"),
@@ -586,13 +706,25 @@ mod tests {
             ("not k: *", "!k:*"),
             ("k:\"x y\"", "k:'x y'"),
             ("\"event.eventRW\": Write", "event.eventRW:Write"),
-            ("event.serviceName: Ram or event.serviceName: Sts", "(event.serviceName:Ram | event.serviceName:Sts)"),
-            ("event.userIdentity.type:\"root-account\"", "event.userIdentity.type:'root-account'"),
-            ("* AND \"event.eventCategory\": Management", "(* & event.eventCategory:Management)"),
+            (
+                "event.serviceName: Ram or event.serviceName: Sts",
+                "(event.serviceName:Ram | event.serviceName:Sts)",
+            ),
+            (
+                "event.userIdentity.type:\"root-account\"",
+                "event.userIdentity.type:'root-account'",
+            ),
+            (
+                "* AND \"event.eventCategory\": Management",
+                "(* & event.eventCategory:Management)",
+            ),
             ("k:NoPermission.*", "k:NoPermission.*"),
             ("k:#\"x y\"", "k:#'x y'"),
             ("#\"x y\"", "#'x y'"),
-            ("__topic__: actiontrail_audit_event", "__topic__:actiontrail_audit_event"),
+            (
+                "__topic__: actiontrail_audit_event",
+                "__topic__:actiontrail_audit_event",
+            ),
             ("__tag__:__path__: \"/a/b\"", "__tag__:__path__:'/a/b'"),
             ("k > 5", "k:Some((5.0, false))..None"),
             ("k>=5", "k:Some((5.0, true))..None"),
@@ -683,7 +815,13 @@ mod tests {
                 let keyword = |text: &str| ["in", "or", "and", "not"].contains(&text);
                 !keyword(word) && !field.as_deref().is_some_and(keyword)
             })
-            .prop_map(|(field, word)| Node::Term(Term { field, test: Test::Word(word), position: 0 }));
+            .prop_map(|(field, word)| {
+                Node::Term(Term {
+                    field,
+                    test: Test::Word(word),
+                    position: 0,
+                })
+            });
         leaf.prop_recursive(4, 16, 2, |inner| {
             prop_oneof![
                 (inner.clone(), inner.clone()).prop_map(|(a, b)| Node::And(Box::new(a), Box::new(b))),
