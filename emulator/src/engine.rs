@@ -516,12 +516,18 @@ fn execute(
                 now,
             ),
             Service::Ram | Service::ResourceManager => {
-                ram::api::execute(call, &mut world.ram, &mut world.ids, &world.quotas, caller, now).map(
-                    |value| {
-                        let event = ram::api::event_response(&value);
-                        rpc::answer(&prepared.request_id, value).event(event)
-                    },
-                )
+                let mut cx = ram::api::Context {
+                    state: &mut world.ram,
+                    ids: &mut world.ids,
+                    quotas: &world.quotas,
+                    assumptions: &world.assumptions,
+                    caller,
+                    now,
+                };
+                ram::api::execute(call, &mut cx).map(|value| {
+                    let event = ram::api::event_response(&value);
+                    rpc::answer(&prepared.request_id, value).event(event)
+                })
             }
             Service::ActionTrail => {
                 let mut cx = actiontrail::Context {
