@@ -126,7 +126,7 @@ fn set_up(args: &Args) -> Result<Stage> {
     step(start, &cloud);
 
     let start = Instant::now();
-    let operator = start_operator(&kubectl, &manifest, &emulator, &mut sdk, &seed, dir.path())?;
+    let operator = start_operator(&kubectl, &manifest, &emulator, dir.path())?;
     step(
         start,
         "the operator, started as its Deployment says, with its own ServiceAccount's token",
@@ -195,21 +195,13 @@ fn install(kubectl: &Kubectl) -> Result<Manifest> {
     Ok(manifest)
 }
 
-/// Starts the process that the Deployment describes, with a key of its own in the cloud.
+/// Starts the process that the Deployment describes.
 fn start_operator(
     kubectl: &Kubectl,
     manifest: &Manifest,
     emulator: &EmulatorProcess,
-    sdk: &mut Sdk,
-    seed: &Seed,
     dir: &Path,
 ) -> Result<OperatorProcess> {
-    // The cloud side: a RAM user with the operator's policy and nothing else, and the role of the copy job.
-    let policy: Value = serde_json::from_str(OPERATOR_POLICY).context("in operator-policy.json")?;
-    let key: people::Key = sdk.must(&json!({ "do": "user", "name": OPERATOR_USER, "document": policy }))?;
-    let role = json!({ "do": "role", "name": seed.copy_role, "service": "log.aliyuncs.com" });
-    sdk.must::<Value>(&role)?;
-
     let namespace = manifest.namespace()?;
     let kubeconfig = dir.join("operator.kubeconfig");
     kubectl.write_service_account_kubeconfig(&kubeconfig, namespace, manifest.service_account()?)?;
@@ -218,7 +210,6 @@ fn start_operator(
     let replaced = [
         ("--cloud-endpoint", endpoint.as_str()),
         ("--http-listen", listen.as_str()),
-        ("--identity-namespaces", seed.namespace.as_str()),
         ("--log-format", "text"),
         ("--resync-interval", "20s"),
         ("--poll-interval", "3s"),
@@ -226,7 +217,6 @@ fn start_operator(
     ];
     let secret = |name: &str, key: &str| read_secret(kubectl, namespace, name, key);
     let options = manifest.process(&kubeconfig, &replaced, secret)?;
-    let options = options.credentials(&key.access_key_id, &key.access_key_secret);
     let mut operator = OperatorProcess::start(&options)?;
     operator.must_run()?;
     let flags: Vec<String> = replaced
@@ -255,18 +245,55 @@ fn read_secret(kubectl: &Kubectl, namespace: &str, name: &str, key: &str) -> Res
     Ok(Some(value).filter(|value| !value.is_empty()))
 }
 
+/// The key that the example's project refers to: that of a RAM user with the operator's policy and nothing else.
+fn give_credentials(stage: &mut Stage) -> Result<()> {
+    let Stage {
+        sdk, kubectl, seed, ..
+    } = stage;
+    let policy: Value = serde_json::from_str(OPERATOR_POLICY).context("in operator-policy.json")?;
+    let key: people::Key = sdk.must(&json!({ "do": "user", "name": OPERATOR_USER, "document": policy }))?;
+    let role = json!({ "do": "role", "name": seed.copy_role, "service": "log.aliyuncs.com" });
+    sdk.must::<Value>(&role)?;
+    let secret = json!({
+        "apiVersion": "v1",
+        "kind": "List",
+        "items": [
+            { "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": seed.namespace } },
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {
+                    "namespace": seed.namespace,
+                    "name": seed.secret,
+                    "labels": { "ramtrail.io/credentials": "true" },
+                },
+                "stringData": {
+                    "ALIBABA_CLOUD_ACCESS_KEY_ID": key.access_key_id,
+                    "ALIBABA_CLOUD_ACCESS_KEY_SECRET": key.access_key_secret,
+                },
+            },
+        ],
+    });
+    kubectl.apply(&secret.to_string())?;
+    let what = format!(
+        "Secret {}/{}: the access key of RAM user {OPERATOR_USER}, and role {} for the copy job",
+        seed.namespace, seed.secret, seed.copy_role
+    );
+    terminal::line(&what);
+    Ok(())
+}
+
 fn apply_example(stage: &mut Stage) -> Result<()> {
+    terminal::heading("The example");
+    give_credentials(stage)?;
     let Stage {
         operator,
         kubectl,
         seed,
         ..
     } = stage;
-    terminal::heading("The example");
-    shown(&format!("kubectl apply -f {EXAMPLE}"), "");
-    let path = root().join(EXAMPLE);
-    let answer = kubectl.run(["apply".as_ref(), "-f".as_ref(), path.as_os_str()])?;
-    for line in answer.lines() {
+    shown(&format!("kubectl apply --server-side -f {EXAMPLE}"), "");
+    for line in kubectl.apply_path(&root().join(EXAMPLE))?.lines() {
         terminal::line(&terminal::paint(Style::Dim, line));
     }
     println!();

@@ -22,6 +22,8 @@ pub(super) struct Seed {
     pub(super) trail_name: String,
     /// The role that the copy job works as.
     pub(super) copy_role: String,
+    /// The Secret that the project takes its credentials from.
+    pub(super) secret: String,
 }
 
 impl Seed {
@@ -54,6 +56,10 @@ impl Seed {
             user_store: external_name(store, "logStoreName")?,
             trail_name: external_name(trail, "trailName")?,
             copy_role,
+            secret: text(
+                &project["spec"]["credentials"]["secretRef"]["name"],
+                "spec.credentials.secretRef of the AuditProject",
+            )?,
         })
     }
 
@@ -119,7 +125,11 @@ mod tests {
         };
         vec![
             json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "audit" } }),
-            ours("AuditProject", "p", json!({ "region": "cn-hangzhou" })),
+            ours(
+                "AuditProject",
+                "p",
+                json!({ "region": "cn-hangzhou", "credentials": { "secretRef": { "name": "key" } } }),
+            ),
             ours("AuditLogStore", "s", json!({ "logStoreName": "store" })),
             ours(
                 "RamTrail",
