@@ -10,6 +10,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use xtask::control_plane::ControlPlane;
 use xtask::kubectl::Kubectl;
+use xtask::wait::Probe;
 
 /// Bounds a failure only.
 pub const DEADLINE: Duration = Duration::from_secs(120);
@@ -33,6 +34,26 @@ pub fn kubectl() -> Kubectl {
             kubectl
                 .wait_for_crds(&names.iter().map(String::as_str).collect::<Vec<_>>(), DEADLINE)
                 .unwrap();
+            // Short names are known to kubectl once discovery tells them, and kubectl remembers an earlier answer.
+            xtask::wait::until(
+                "discovery tells our kinds",
+                DEADLINE,
+                Duration::from_millis(100),
+                || {
+                    let seen = kubectl.run([
+                        "api-resources",
+                        "--api-group=ramtrail.io",
+                        "--cached=false",
+                        "--no-headers",
+                    ])?;
+                    Ok(if seen.lines().count() == names.len() {
+                        Probe::Done(())
+                    } else {
+                        Probe::Pending(seen)
+                    })
+                },
+            )
+            .unwrap();
             kubectl
         })
         .clone()
