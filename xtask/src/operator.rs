@@ -90,6 +90,13 @@ impl OperatorProcess {
             .concat()
     }
 
+    /// The end of its logs.
+    pub fn log_tail(&self, lines: usize) -> String {
+        let logs = self.logs();
+        let all: Vec<&str> = logs.lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+
     /// The file with its stdout.
     pub fn out_file(&self) -> &Path {
         self.process.out_file()

@@ -24,7 +24,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let status = cargo()
-        .args(["build", "--package", "ramtrail", "--bins"])
+        .args(["build", "--quiet", "--package", "ramtrail", "--bins"])
         .status()
         .context("cannot run cargo")?;
     if !status.success() {

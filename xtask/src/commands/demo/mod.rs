@@ -75,11 +75,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         terminal::paint(Style::Bold, "ramtrail: an audit trail, declared, kept and proved")
     );
     let mut stage = set_up(args)?;
-    apply_example(&mut stage)?;
-    let calls = people::call_the_cloud(&mut stage)?;
-    people::follow_the_events(&mut stage, &calls)?;
-    show_table(&stage)?;
-    people::attack(&mut stage)?;
+    if let Err(error) = tell(&mut stage) {
+        // What the operator says of it is gone with its folder.
+        terminal::heading("The end of the operator's log");
+        terminal::line(&stage.operator.log_tail(20).replace('\n', "\n  "));
+        return Err(error);
+    }
     terminal::heading(&terminal::paint(Style::Good, "Everything above was observed."));
     terminal::line(&format!(
         "The whole run took {}.",
@@ -90,6 +91,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     stage.operator.stop(Duration::from_secs(30))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The story, once the stage is set.
+fn tell(stage: &mut Stage) -> Result<()> {
+    apply_example(stage)?;
+    let calls = people::call_the_cloud(stage)?;
+    people::follow_the_events(stage, &calls)?;
+    show_table(stage)?;
+    people::attack(stage)
 }
 
 fn build() -> Result<()> {
