@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use ramtrail::api;
 use ramtrail::config::{Cli, Command, CrdsArgs, RunArgs, Settings};
+use ramtrail::controllers;
+use ramtrail::controllers;
 use ramtrail::lease::{Candidate, Leadership, unique_identity};
 use ramtrail::telemetry::http::{self, Health, Phase};
 use ramtrail::telemetry::{Metrics, init_logging};
@@ -169,7 +171,7 @@ async fn lead(
     health.set(Phase::Working, "");
     let work = CancellationToken::new();
     let ended = {
-        let controllers = pin!(control(
+        let controllers = pin!(controllers::run(
             settings,
             client,
             metrics.clone(),
@@ -190,7 +192,7 @@ async fn lead(
                 Err(anyhow!(lost).context("leadership is lost; another process may work now"))
             }
             () = overdue => Err(anyhow!("work under way did not end within {:?} (--shutdown-timeout)", args.shutdown_timeout)),
-            result = controllers => Ok(result),
+            result = controllers => Ok(result.context("the controllers failed")),
         }
     };
     metrics.set_leader(false);
@@ -219,18 +221,6 @@ async fn drained_too_late(
     health.set(Phase::Stopping, "finishing work under way");
     work.cancel();
     tokio::time::sleep(allowed).await;
-}
-
-/// The controllers, until `stop`.
-async fn control(
-    _settings: Settings,
-    _client: kube::Client,
-    _metrics: Metrics,
-    _leadership: Leadership,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    stop.cancelled().await;
-    Ok(())
 }
 
 async fn release(candidate: &mut Candidate) {
