@@ -204,11 +204,12 @@ impl Index {
         config.insert("log_reduce".to_owned(), json!(log_reduce));
         // Only one of the two lists is effective: the white one wins.
         for name in ["log_reduce_white_list", "log_reduce_black_list"] {
-            if let Some(list) = part(name).and_then(Value::as_array) {
-                if !list.is_empty() {
-                    config.insert(name.to_owned(), json!(list));
-                    break;
-                }
+            if let Some(list) = part(name)
+                .and_then(Value::as_array)
+                .filter(|list| !list.is_empty())
+            {
+                config.insert(name.to_owned(), json!(list));
+                break;
             }
         }
         if let Some(scan) = part("scan_index").and_then(Value::as_bool) {

@@ -107,10 +107,16 @@ pub fn identify(request: &LogRequest<'_>) -> Result<LogCall, ApiError> {
 /// Runs an identified call.
 #[allow(clippy::too_many_lines)] // one line per operation
 pub fn execute(call: LogCall, state: &mut State, cx: &CallContext<'_>) -> Result<Reply, ApiError> {
-    let given = &call.given;
+    let LogCall {
+        command,
+        project,
+        given,
+        operation: _,
+    } = call;
+    let given = &given;
     // Operations that need a project are recognised only with one.
-    let project = call.project.as_deref().unwrap_or_default();
-    match &call.command {
+    let project = project.as_deref().unwrap_or_default();
+    match &command {
         Command::CreateProject => state.create_project(cx, given),
         Command::GetProject => state.get_project(cx, project),
         Command::UpdateProject => state.update_project(cx, project, given),
@@ -251,7 +257,7 @@ impl State {
             };
             match groups.last_mut() {
                 Some(group) if group.topic == log.topic && group.source == log.source => {
-                    group.logs.push(stored)
+                    group.logs.push(stored);
                 }
                 _ => groups.push(StoredGroup {
                     received: received.as_second(),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::State;
 use super::arguments::Arguments;
-use super::assumptions::{IndexReach, UnindexedCondition};
+use super::assumptions::UnindexedCondition;
 use super::data::{StoredGroup, StoredLog};
 use super::errors::{bad, parameter_invalid};
 use super::index::Index;
@@ -117,7 +117,7 @@ fn find<'a>(cx: &CallContext<'_>, store: &'a LogStore, wanted: &Wanted) -> Resul
     };
     // Logs are found by the index of their time; most share one.
     let mut bound: Option<(&Arc<Index>, Evaluator<'_>)> = None;
-    for (group, index) in store.searchable(cx.assumptions.get::<IndexReach>()) {
+    for (group, index) in store.searchable() {
         if wanted.topic.as_deref().is_some_and(|topic| topic != group.topic) {
             continue;
         }
@@ -175,7 +175,7 @@ fn terms(node: &Node, into: &mut Vec<Value>) {
             terms(right, into);
         }
         Node::Term(term) => {
-            let word = match &term.test {
+            let word = match &term.asks {
                 Test::Word(text) | Test::Quoted(text) | Test::Phrase(text) => text.as_str(),
                 Test::Exists | Test::Range(_) => return,
             };

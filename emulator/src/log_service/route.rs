@@ -508,268 +508,72 @@ mod tests {
         })
     }
 
+    /// Method, target, project in the host, operation, RAM action, resource below `project/`, and the kind: r
+    /// or w for read and write, m or d for management and data.
+    const OPERATIONS: &str = "
+        POST /                                    -  CreateProject log:CreateProject p1 wm
+        POST /                                    p2 CreateProject log:CreateProject p1 wm
+        GET  /                                    -  ListProject log:ListProject * rm
+        GET  /                                    p  GetProject log:GetProject p rm
+        POST /tag                                 -  TagResources log:TagResources p/logstore/s wm
+        POST /untag                               p  UntagResources log:UntagResources p/logstore/s wm
+        GET  /tags?resourceType=project&resourceId=%5B%22p%22%5D - ListTagResources log:ListTagResources p rm
+        POST /logstores                           p  CreateLogStore log:CreateLogStore p/logstore/s wm
+        GET  /logstores                           p  ListLogStores log:ListLogStores p/logstore/* rm
+        GET  /logstores/s                         p  GetLogStore log:GetLogStore p/logstore/s rm
+        GET  /logstores/s?type=log                p  GetLogs log:GetLogStoreLogs p/logstore/s rd
+        POST /logstores/s/logs                    p  GetLogsV2 log:GetLogStoreLogs p/logstore/s rd
+        GET  /logstores/s?type=histogram          p  GetHistograms log:GetLogStoreHistogram p/logstore/s rd
+        GET  /logstores/s/index?type=histogram    p  GetHistograms log:GetLogStoreHistogram p/logstore/s rd
+        POST /logstores/s                         p  PutLogs log:PostLogStoreLogs p/logstore/s wd
+        POST /logstores/s/shards/lb               p  PutLogs log:PostLogStoreLogs p/logstore/s wd
+        POST /logstores/s/shards/route?key=00     p  PutLogs log:PostLogStoreLogs p/logstore/s wd
+        GET  /logstores/s/shards/0?type=log       p  PullLogs log:GetCursorOrData p/logstore/s rd
+        POST /logstores/s/shards/0?action=split   p  SplitShard log:SplitShard p/logstore/s wm
+        POST /logstores/s/index                   p  CreateIndex log:CreateIndex p/logstore/s wm
+        POST /etls                                p  CreateETL log:CreateETL p/job/j wm
+        POST /jobs                                p  CreateJob log:CreateJob p/job/j wm
+        PUT  /etls/j?action=START                 p  StartETL log:StartETL p/job/j wm
+        PUT  /jobs/j                              p  UpdateJob log:UpdateJob p/job/j wm
+        GET  /dashboards/d                        p  GetDashboard log:GetDashboard p/dashboard/d rm
+    ";
+
     #[test]
     fn operations_have_their_action_resource_and_kind() {
-        let root = "acs:log:cn-hangzhou:{account}:project/";
-        let table: &[(&str, &str, Option<&str>, &str, &str, &str, &str, bool, EventClass)] = &[
-            (
-                "POST",
-                "/",
-                None,
-                r#"{"projectName":"p1"}"#,
-                "CreateProject",
-                "log:CreateProject",
-                "p1",
-                true,
-                EventClass::Management,
-            ),
-            (
-                "POST",
-                "/",
-                Some("p2"),
-                r#"{"projectName":"p1"}"#,
-                "CreateProject",
-                "log:CreateProject",
-                "p1",
-                true,
-                EventClass::Management,
-            ),
-            (
-                "GET",
-                "/",
-                None,
-                "",
-                "ListProject",
-                "log:ListProject",
-                "*",
-                false,
-                EventClass::Management,
-            ),
-            (
-                "GET",
-                "/",
-                Some("p"),
-                "",
-                "GetProject",
-                "log:GetProject",
-                "p",
-                false,
-                EventClass::Management,
-            ),
-            (
-                "POST",
-                "/tag",
-                None,
-                r#"{"resourceType":"PROJECT","resourceId":["p"]}"#,
-                "TagResources",
-                "log:TagResources",
-                "p",
-                true,
-                EventClass::Management,
-            ),
-            (
-                "POST",
-                "/tag",
-                Some("p"),
-                r#"{"resourceType":"logstore","resourceId":["p#s"]}"#,
-                "TagResources",
-                "log:TagResources",
-                "p/logstore/s",
-                true,
-                EventClass::Management,
-            ),
-            (
-                "GET",
-                "/tags?resourceType=project&resourceId=%5B%22p%22%5D",
-                None,
-                "",
-                "ListTagResources",
-                "log:ListTagResources",
-                "p",
-                false,
-                EventClass::Management,
-            ),
-            (
-                "POST",
-                "/logstores",
-                Some("p"),
-                r#"{"logstoreName":"s"}"#,
-                "CreateLogStore",
-                "log:CreateLogStore",
-                "p/logstore/s",
-                true,
-                EventClass::Management,
-            ),
-            (
-                "GET",
-                "/logstores/s",
-                Some("p"),
-                "",
-                "GetLogStore",
-                "log:GetLogStore",
-                "p/logstore/s",
-                false,
-                EventClass::Management,
-            ),
-            (
-                "GET",
-                "/logstores/s?type=log",
-                Some("p"),
-                "",
-                "GetLogs",
-                "log:GetLogStoreLogs",
-                "p/logstore/s",
-                false,
-                EventClass::Data,
-            ),
-            (
-                "POST",
-                "/logstores/s/logs",
-                Some("p"),
-                "{}",
-                "GetLogsV2",
-                "log:GetLogStoreLogs",
-                "p/logstore/s",
-                false,
-                EventClass::Data,
-            ),
-            (
-                "GET",
-                "/logstores/s?type=histogram",
-                Some("p"),
-                "",
-                "GetHistograms",
-                "log:GetLogStoreHistogram",
-                "p/logstore/s",
-                false,
-                EventClass::Data,
-            ),
-            (
-                "GET",
-                "/logstores/s/index?type=histogram",
-                Some("p"),
-                "",
-                "GetHistograms",
-                "log:GetLogStoreHistogram",
-                "p/logstore/s",
-                false,
-                EventClass::Data,
-            ),
-            (
-                "POST",
-                "/logstores/s",
-                Some("p"),
-                "",
-                "PutLogs",
-                "log:PostLogStoreLogs",
-                "p/logstore/s",
-                true,
-                EventClass::Data,
-            ),
-            (
-                "POST",
-                "/logstores/s/shards/lb",
-                Some("p"),
-                "",
-                "PutLogs",
-                "log:PostLogStoreLogs",
-                "p/logstore/s",
-                true,
-                EventClass::Data,
-            ),
-            (
-                "POST",
-                "/logstores/s/shards/route?key=00",
-                Some("p"),
-                "",
-                "PutLogs",
-                "log:PostLogStoreLogs",
-                "p/logstore/s",
-                true,
-                EventClass::Data,
-            ),
-            (
-                "GET",
-                "/logstores/s/shards/0?type=log",
-                Some("p"),
-                "",
-                "PullLogs",
-                "log:GetCursorOrData",
-                "p/logstore/s",
-                false,
-                EventClass::Data,
-            ),
-            (
-                "POST",
-                "/logstores/s/shards/0?action=split",
-                Some("p"),
-                "",
-                "SplitShard",
-                "log:SplitShard",
-                "p/logstore/s",
-                true,
-                EventClass::Management,
-            ),
-            (
-                "POST",
-                "/etls",
-                Some("p"),
-                r#"{"name":"j"}"#,
-                "CreateETL",
-                "log:CreateETL",
-                "p/job/j",
-                true,
-                EventClass::Management,
-            ),
-            (
-                "POST",
-                "/jobs",
-                Some("p"),
-                r#"{"name":"j"}"#,
-                "CreateJob",
-                "log:CreateJob",
-                "p/job/j",
-                true,
-                EventClass::Management,
-            ),
-            (
-                "PUT",
-                "/etls/j?action=START",
-                Some("p"),
-                "",
-                "StartETL",
-                "log:StartETL",
-                "p/job/j",
-                true,
-                EventClass::Management,
-            ),
-            (
-                "PUT",
-                "/jobs/j",
-                Some("p"),
-                "{}",
-                "UpdateJob",
-                "log:UpdateJob",
-                "p/job/j",
-                true,
-                EventClass::Management,
-            ),
-        ];
-        for (method, target, project, body, name, action, below, is_write, class) in table {
-            let operation = call(method, target, *project, body).unwrap().operation;
-            assert_eq!(operation.name, *name, "{method} {target}");
-            assert_eq!(operation.action, *action, "{method} {target}");
-            assert_eq!(
-                operation.resources,
-                [format!("{root}{below}")],
-                "{method} {target}"
-            );
+        let body = r#"{"projectName":"p1","logstoreName":"s","name":"j","resourceType":"LogStore","resourceId":["p#s"]}"#;
+        let lines: Vec<Vec<&str>> = OPERATIONS
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .filter(|words: &Vec<&str>| !words.is_empty())
+            .collect();
+        assert_eq!(lines.len(), 25);
+        for words in lines {
+            let [method, target, host, name, action, below, kind] = words[..] else {
+                panic!("{words:?}")
+            };
+            let operation = call(method, target, (host != "-").then_some(host), body)
+                .unwrap()
+                .operation;
+            let found = [operation.name, operation.action.as_str()];
+            assert_eq!(found, [name, action], "{words:?}");
+            let resource = format!("acs:log:cn-hangzhou:{{account}}:project/{below}");
+            assert_eq!(operation.resources, [resource], "{words:?}");
+            let class = if kind.ends_with('d') {
+                EventClass::Data
+            } else {
+                EventClass::Management
+            };
             assert_eq!(
                 (operation.is_write, operation.class),
-                (*is_write, *class),
-                "{method} {target}"
+                (kind.starts_with('w'), class),
+                "{words:?}"
             );
         }
+        let all = call("DELETE", "/dashboards/d", Some("p"), "")
+            .unwrap()
+            .operation
+            .resources;
+        assert_eq!(all, ["*"]);
     }
 
     #[test]

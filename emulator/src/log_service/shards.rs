@@ -105,6 +105,9 @@ impl Shards {
     }
 
     /// The writable shard that holds a key.
+    ///
+    /// # Panics
+    /// Never: the writable shards cover the key space.
     pub fn holding(&self, key: u128) -> u32 {
         self.all
             .iter()
@@ -114,6 +117,9 @@ impl Shards {
     }
 
     /// The writable shard for the n-th write without a key.
+    ///
+    /// # Panics
+    /// Never: there is always a writable shard.
     pub fn balanced(&self, turn: u64) -> u32 {
         let writable: Vec<u32> = self
             .all

@@ -111,6 +111,9 @@ impl Compression {
     }
 
     /// Compresses a body.
+    ///
+    /// # Panics
+    /// Never: memory can always be read.
     pub fn compress(self, raw: &[u8]) -> Vec<u8> {
         match self {
             Self::Lz4 => lz4_flex::block::compress(raw),

@@ -90,27 +90,25 @@ impl<'a> Evaluator<'a> {
 
     fn check(&self, node: &Node) -> Result<(), FieldProblem> {
         match node {
-            Node::All => Ok(()),
             Node::And(left, right) | Node::Or(left, right) => {
                 self.check(left)?;
                 self.check(right)
             }
             Node::Not(inner) => self.check(inner),
-            Node::Term(Term { field: None, .. }) => Ok(()),
             Node::Term(Term {
                 field: Some(field),
-                test,
+                asks,
                 ..
-            }) => match (self.target(field), test) {
-                (None, _) if self.unindexed == UnindexedKey::Refused => {
+            }) => match self.target(field) {
+                None if self.unindexed == UnindexedKey::Refused => {
                     Err(FieldProblem::NotIndexed(field.clone()))
                 }
-                (None, _) => Ok(()),
-                (Some(target), Test::Range(_)) if !target.numeric() => {
+                Some(target) if matches!(asks, Test::Range(_)) && !target.numeric() => {
                     Err(FieldProblem::NotNumeric(field.clone()))
                 }
-                (Some(_), _) => Ok(()),
+                _ => Ok(()),
             },
+            Node::All | Node::Term(Term { field: None, .. }) => Ok(()),
         }
     }
 
@@ -127,17 +125,17 @@ impl<'a> Evaluator<'a> {
             Node::Or(left, right) => self.node(left, log, parsed) || self.node(right, log, parsed),
             Node::Not(inner) => !self.node(inner, log, parsed),
             Node::Term(Term {
-                field: None, test, ..
-            }) => self.full_text(test, log),
+                field: None, asks, ..
+            }) => self.full_text(asks, log),
             Node::Term(Term {
                 field: Some(field),
-                test,
+                asks,
                 ..
-            }) => self.field(field, test, log, parsed),
+            }) => self.field(field, asks, log, parsed),
         }
     }
 
-    fn full_text(&self, test: &Test, log: Log<'_>) -> bool {
+    fn full_text(&self, asks: &Test, log: Log<'_>) -> bool {
         let Some(line) = &self.index.line else {
             return false;
         };
@@ -148,25 +146,23 @@ impl<'a> Evaluator<'a> {
             .filter(|(name, _)| line.include.is_empty() || line.include.contains(name))
             .map(|(_, value)| value.as_str())
             .collect();
-        match test {
-            // Words may come from different fields, a phrase must stand in one.
-            Test::Phrase(_) => searched
+        // Words may come from different fields, a phrase must stand in one.
+        if matches!(asks, Test::Phrase(_)) {
+            return searched
                 .iter()
-                .any(|value| text_matches(&line.analyzer, test, value)),
-            _ => {
-                let words: Vec<String> = searched
-                    .iter()
-                    .flat_map(|value| line.analyzer.words(value))
-                    .collect();
-                words_match(&line.analyzer, test, &words)
-            }
+                .any(|value| text_matches(&line.analyzer, asks, value));
         }
+        let words: Vec<String> = searched
+            .iter()
+            .flat_map(|value| line.analyzer.words(value))
+            .collect();
+        words_match(&line.analyzer, asks, &words)
     }
 
     fn field(
         &self,
         field: &'a str,
-        test: &Test,
+        asks: &Test,
         log: Log<'_>,
         parsed: &mut BTreeMap<&'a str, Option<Value>>,
     ) -> bool {
@@ -178,13 +174,13 @@ impl<'a> Evaluator<'a> {
                     "__source__" => Some(log.source),
                     other => stored(log, other),
                 };
-                value.is_some_and(|value| text_matches(&self.reserved, test, value))
+                value.is_some_and(|value| text_matches(&self.reserved, asks, value))
             }
             Some(Target::Key(name, index)) => {
                 let Some(value) = stored(log, name) else {
                     return false;
                 };
-                value_matches(index.kind, &index.analyzer, test, value)
+                value_matches(index.kind, &index.analyzer, asks, value)
             }
             Some(Target::Leaf {
                 key,
@@ -202,7 +198,7 @@ impl<'a> Evaluator<'a> {
                     Value::String(text) => text.clone(),
                     other => other.to_string(),
                 };
-                value_matches(kind, &index.analyzer, test, &text)
+                value_matches(kind, &index.analyzer, asks, &text)
             }
         }
     }
@@ -235,10 +231,11 @@ impl<'a> Evaluator<'a> {
         let mut end = field.len();
         while let Some(dot) = field[..end].rfind('.') {
             let path = &field[dot + 1..];
-            if let Some((name, key)) = self.index.keys.get_key_value(&field[..dot]) {
-                if key.kind == FieldType::Json && !path.is_empty() {
-                    return Self::leaf_target(name, key, path);
-                }
+            if let Some((name, key)) = self.index.keys.get_key_value(&field[..dot])
+                && key.kind == FieldType::Json
+                && !path.is_empty()
+            {
+                return Self::leaf_target(name, key, path);
             }
             end = dot;
         }
@@ -306,22 +303,22 @@ fn leaf<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
     None
 }
 
-fn value_matches(kind: FieldType, analyzer: &Analyzer, test: &Test, value: &str) -> bool {
+fn value_matches(kind: FieldType, analyzer: &Analyzer, asks: &Test, value: &str) -> bool {
     match kind {
-        FieldType::Text | FieldType::Json => text_matches(analyzer, test, value),
+        FieldType::Text | FieldType::Json => text_matches(analyzer, asks, value),
         FieldType::Long => value
             .trim()
             .parse::<i64>()
-            .is_ok_and(|_| number_matches(test, value)),
-        FieldType::Double => number_matches(test, value),
+            .is_ok_and(|_| number_matches(asks, value)),
+        FieldType::Double => number_matches(asks, value),
     }
 }
 
-fn number_matches(test: &Test, value: &str) -> bool {
+fn number_matches(asks: &Test, value: &str) -> bool {
     let Ok(value) = value.trim().parse::<f64>() else {
         return false;
     };
-    match test {
+    match asks {
         Test::Exists => true,
         Test::Range(range) => range.contains(value),
         Test::Word(text) | Test::Quoted(text) | Test::Phrase(text) => {
@@ -336,8 +333,8 @@ fn number_matches(test: &Test, value: &str) -> bool {
     }
 }
 
-fn text_matches(analyzer: &Analyzer, test: &Test, value: &str) -> bool {
-    match test {
+fn text_matches(analyzer: &Analyzer, asks: &Test, value: &str) -> bool {
+    match asks {
         Test::Exists => true,
         // `key: ""` finds fields that are there and empty.
         Test::Quoted(text) if text.is_empty() => value.is_empty(),
@@ -349,13 +346,14 @@ fn text_matches(analyzer: &Analyzer, test: &Test, value: &str) -> bool {
                     .windows(wanted.len())
                     .any(|found| found == wanted)
         }
-        _ => words_match(analyzer, test, &analyzer.words(value)),
+        _ => words_match(analyzer, asks, &analyzer.words(value)),
     }
 }
 
-fn words_match(analyzer: &Analyzer, test: &Test, words: &[String]) -> bool {
-    match test {
+fn words_match(analyzer: &Analyzer, asks: &Test, words: &[String]) -> bool {
+    match asks {
         Test::Exists => true,
+        Test::Word(text) if text.starts_with(['*', '?']) => false,
         Test::Word(text) => {
             let patterns = analyzer.patterns(text);
             !patterns.is_empty()
@@ -476,6 +474,8 @@ mod tests {
             ("event.serviceName: Ra*", true),
             ("event.serviceName: R?m", true),
             ("event.serviceName: R?", false),
+            ("event.serviceName: *am", false),
+            ("event.serviceName: ?am", false),
             ("event.eventName: CreateUser", true),
             ("event.eventName: Create*User", true),
             ("event.errorCode: NoPermission.*", true),

@@ -41,7 +41,7 @@ pub struct Term {
     /// Field name; none searches the full text.
     pub field: Option<String>,
     /// What the field or text must satisfy.
-    pub test: Test,
+    pub asks: Test,
     /// Offset of the condition in characters.
     pub position: usize,
 }
@@ -51,7 +51,7 @@ pub struct Term {
 pub enum Test {
     /// The field is there (`key: *`).
     Exists,
-    /// A bare word; `*` and `?` are wildcards.
+    /// A bare word; `*` and `?` are wildcards, though not in front: such a word finds nothing.
     Word(String),
     /// Quoted text: all its words occur, in any order.
     Quoted(String),
@@ -399,8 +399,8 @@ impl Parser {
                 self.condition(&token, name)
             }
             Kind::Phrase(text) => {
-                let test = Test::Phrase(text.clone());
-                self.term(None, test, token.position)
+                let asks = Test::Phrase(text.clone());
+                self.term(None, asks, token.position)
             }
             other => Err(token.error(format!("unexpected {other}"))),
         }
@@ -409,8 +409,8 @@ impl Parser {
     /// A condition that begins with `first`: a field if a colon or a comparison follows, else full text.
     fn condition(&mut self, first: &Token, mut name: String) -> Result<Node, SyntaxError> {
         // Tag fields have a colon in their own name: __tag__:__path__: "x".
-        if name == "__tag__" {
-            if let [
+        if name == "__tag__"
+            && let [
                 Token {
                     kind: Kind::Colon, ..
                 },
@@ -420,18 +420,17 @@ impl Parser {
                 },
                 ..,
             ] = &self.tokens[self.next..]
-            {
-                name = format!("__tag__:{tag}");
-                self.next += 2;
-            }
+        {
+            name = format!("__tag__:{tag}");
+            self.next += 2;
         }
         let position = first.position;
         let follows = self.peek().cloned();
         match follows.map(|token| token.kind) {
             Some(Kind::Colon) => {
                 self.next += 1;
-                let test = self.value()?;
-                self.term(Some(name), test, position)
+                let asks = self.value()?;
+                self.term(Some(name), asks, position)
             }
             Some(Kind::Compare(comparison)) => {
                 self.next += 1;
@@ -447,10 +446,7 @@ impl Parser {
                 self.count(position)?;
                 Ok(Node::All)
             }
-            _ => {
-                let test = bare(&name, position)?;
-                self.term(None, test, position)
-            }
+            _ => self.term(None, Test::Word(name), position),
         }
     }
 
@@ -467,8 +463,8 @@ impl Parser {
     fn comparison(&mut self, name: String, with: Comparison, position: usize) -> Result<Node, SyntaxError> {
         if with == Comparison::Equal {
             // `key = value` is the older spelling of `key: value`.
-            let test = self.value()?;
-            return self.term(Some(name), test, position);
+            let asks = self.value()?;
+            return self.term(Some(name), asks, position);
         }
         let value = self.number()?;
         let range = match with {
@@ -509,9 +505,9 @@ impl Parser {
             return Err(token.error(format!("expected a value instead of {}", token.kind)));
         }
         let position = token.position;
-        let test = match token.kind {
+        let asks = match token.kind {
             Kind::Word(word) if word == "*" => Test::Exists,
-            Kind::Word(word) => bare(&word, position)?,
+            Kind::Word(word) => Test::Word(word),
             Kind::Quoted(text) => Test::Quoted(text),
             Kind::Phrase(text) => Test::Phrase(text),
             Kind::OpenRange => {
@@ -566,7 +562,7 @@ impl Parser {
                 position: *position,
             });
         }
-        Ok(test)
+        Ok(asks)
     }
 
     /// `[low high]`, `(low high]`, …; the comma between the bounds is optional.
@@ -617,11 +613,11 @@ impl Parser {
         parsed.ok_or_else(|| token.error(format!("expected a number instead of {}", token.kind)))
     }
 
-    fn term(&mut self, field: Option<String>, test: Test, position: usize) -> Result<Node, SyntaxError> {
+    fn term(&mut self, field: Option<String>, asks: Test, position: usize) -> Result<Node, SyntaxError> {
         self.count(position)?;
         Ok(Node::Term(Term {
             field,
-            test,
+            asks,
             position,
         }))
     }
@@ -634,17 +630,6 @@ impl Parser {
         }
         Ok(())
     }
-}
-
-/// A bare word; wildcards may not stand in front.
-fn bare(word: &str, position: usize) -> Result<Test, SyntaxError> {
-    if word.starts_with(['*', '?']) {
-        return Err(SyntaxError {
-            message: "a wildcard cannot begin a word".to_owned(),
-            position,
-        });
-    }
-    Ok(Test::Word(word.to_owned()))
 }
 
 #[cfg(test)]
@@ -666,7 +651,7 @@ mod tests {
                     .field
                     .as_deref()
                     .map_or(String::new(), |field| format!("{field}:"));
-                match &term.test {
+                match &term.asks {
                     Test::Exists => format!("{field}*"),
                     Test::Word(word) => format!("{field}{word}"),
                     Test::Quoted(text) => format!("{field}'{text}'"),
@@ -763,8 +748,6 @@ mod tests {
             ("k:a:b", 3),
             ("k > x", 4),
             ("k in [1", 7),
-            ("*abc", 0),
-            ("k:?x", 2),
             ("k != ''", 5),
             ("中 and )", 6),
         ];
@@ -800,7 +783,7 @@ mod tests {
             Node::And(left, right) => format!("({} and {})", full_text(left), full_text(right)),
             Node::Or(left, right) => format!("({} or {})", full_text(left), full_text(right)),
             Node::Not(inner) => format!("(not {})", full_text(inner)),
-            Node::Term(term) => match (&term.field, &term.test) {
+            Node::Term(term) => match (&term.field, &term.asks) {
                 (Some(field), Test::Word(word)) => format!("{field}:{word}"),
                 (None, Test::Word(word)) => word.clone(),
                 _ => unreachable!("only words are generated"),
@@ -818,7 +801,7 @@ mod tests {
             .prop_map(|(field, word)| {
                 Node::Term(Term {
                     field,
-                    test: Test::Word(word),
+                    asks: Test::Word(word),
                     position: 0,
                 })
             });

@@ -787,8 +787,7 @@ fn compare(comparison: Comparison, left: &Value, right: &Value) -> Option<bool> 
 #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)] // SQL's own conversions
 fn cast(value: &Value, to: Kind) -> Option<Value> {
     let text = match value {
-        Value::Null => return Some(Value::Null),
-        Value::Json(serde_json::Value::Null) => return Some(Value::Null),
+        Value::Null | Value::Json(serde_json::Value::Null) => return Some(Value::Null),
         Value::Json(serde_json::Value::String(text)) => text.clone(),
         other => other.clone().into_field()?,
     };
@@ -849,13 +848,13 @@ fn call(
                 .as_ref()
                 .and_then(|document| walk(document, path.unwrap_or_default()));
             match (function, found) {
-                (_, None) => Value::Null,
                 (Function::JsonExtract, Some(found)) => Value::Json(found.clone()),
                 (_, Some(serde_json::Value::String(text))) => Value::Text(text.clone()),
                 (_, Some(found @ (serde_json::Value::Bool(_) | serde_json::Value::Number(_)))) => {
                     Value::Text(found.to_string())
                 }
-                (_, Some(_)) => Value::Null,
+                // Nothing there, or no scalar.
+                (_, _) => Value::Null,
             }
         }
         _ => Value::Null,
