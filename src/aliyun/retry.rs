@@ -408,12 +408,10 @@ impl Run<'_> {
         let reached = match &kind {
             ErrorKind::Api(error) => {
                 // Failures inside of the cloud, such as ActionTrail's own calls to Log Service, may leave
-                // half a change, whatever their status. These three codes are refusals before any change.
-                let refusal = matches!(
-                    error.code.as_str(),
-                    "SignatureNonceUsed" | "ParameterInvalid" | "PostBodyInvalid"
-                );
-                error.status >= 500 || (error.class == Class::Transient && !refusal)
+                // half a change, whatever their status; a throttled call with status 503 does not. These
+                // three codes are refusals before any change.
+                let refusals = ["SignatureNonceUsed", "ParameterInvalid", "PostBodyInvalid"];
+                error.class == Class::Transient && !refusals.contains(&error.code.as_str())
             }
             ErrorKind::Transport(error) => error.may_have_arrived(),
             ErrorKind::Undecodable { status, .. } => *status < 300 || *status >= 500,

@@ -319,6 +319,18 @@ async fn a_write_that_never_left_is_repeated() {
 }
 
 #[tokio::test]
+async fn a_throttled_write_is_repeated_whatever_its_status() {
+    for status in [400, 403, 429, 503] {
+        let stage = Stage::new([
+            rpc_error(status, "Throttling.User"),
+            response(200, &[], r#"{"RequestId":"R"}"#),
+        ]);
+        let answer = stage.clients.action_trail.create_trail("ram-audit", &settings()).await.unwrap();
+        assert_eq!(answer.call.attempts, 2, "{status}");
+    }
+}
+
+#[tokio::test]
 async fn an_idempotent_write_is_repeated_like_a_read() {
     let stage = Stage::new([
         Err(TransportFailure::Timeout),
