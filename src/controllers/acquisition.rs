@@ -64,6 +64,15 @@ pub fn may_be_invisible(pending: &PendingCreate, now: Timestamp) -> bool {
         .is_ok_and(|noted| now.duration_since(noted).abs() <= EARLIER)
 }
 
+/// Whether the noted create call need not be noted again before it is sent once more: what it or the next attempt makes
+/// lies within its window.
+pub fn is_fresh(pending: &PendingCreate, now: Timestamp) -> bool {
+    pending
+        .cloud_time
+        .parse::<Timestamp>()
+        .is_ok_and(|noted| (SignedDuration::ZERO..=EARLIER / 2).contains(&now.duration_since(noted)))
+}
+
 /// What the object knows about its thing in the cloud.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {

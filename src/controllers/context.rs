@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kube::Client;
@@ -44,6 +45,7 @@ pub struct Context {
     pub ledger: Ledger,
     leadership: Leadership,
     spelling: Mutex<Spelling>,
+    marks_on_projects: AtomicBool,
 }
 
 impl Context {
@@ -69,6 +71,7 @@ impl Context {
             ledger: Ledger::default(),
             leadership,
             spelling: Mutex::default(),
+            marks_on_projects: AtomicBool::new(false),
         }
     }
 
@@ -89,6 +92,20 @@ impl Context {
     /// The cloud refused a slash in a tag: marks are written without from now on.
     pub fn avoid_slash(&self) {
         *lock(&self.spelling) = Spelling::Underscore;
+    }
+}
+
+impl Context {
+    /// Whether log stores carry tags, as far as is known: the documents disagree.
+    pub fn tags_log_stores(&self) -> bool {
+        !self.marks_on_projects.load(Ordering::Relaxed)
+    }
+
+    /// The cloud does not tag log stores: their marks lie on the project from now on.
+    pub fn marks_on_projects(&self) {
+        if !self.marks_on_projects.swap(true, Ordering::Relaxed) {
+            tracing::info!("the cloud does not tag log stores: their marks lie on the project from now on");
+        }
     }
 }
 

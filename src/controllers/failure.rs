@@ -114,6 +114,16 @@ impl Failure {
         }
     }
 
+    /// Whether the cloud certainly did nothing: it answered, and refused.
+    pub fn is_definite(&self) -> bool {
+        match self {
+            Self::Cloud { error, .. } => {
+                error.api().is_some() && !error.outcome_unknown && error.call.attempts <= 1
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the failure may pass by itself within moments.
     pub fn may_pass(&self) -> bool {
         match self {

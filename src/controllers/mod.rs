@@ -16,6 +16,8 @@
 
 pub mod access;
 pub mod acquisition;
+pub mod audit_log_store;
+pub mod audit_project;
 
 pub mod cluster;
 pub mod context;
@@ -23,6 +25,7 @@ pub mod driver;
 pub mod event;
 pub mod failure;
 pub mod index_preset;
+pub mod marks;
 pub mod memory;
 pub mod name_index;
 pub mod object;
@@ -90,6 +93,23 @@ pub async fn run(
         start_watch(&mut tasks, &ctx, namespace, inputs.projects.writer, &stop);
         start_watch(&mut tasks, &ctx, namespace, inputs.log_stores.writer, &stop);
         start_watch(&mut tasks, &ctx, namespace, inputs.trails.writer, &stop);
+        let [projects, log_stores, _] = &permits;
+        start_visits(
+            &mut tasks,
+            &ctx,
+            inputs.projects.queue,
+            scope.projects,
+            projects,
+            &stop,
+        );
+        start_visits(
+            &mut tasks,
+            &ctx,
+            inputs.log_stores.queue,
+            scope.log_stores,
+            log_stores,
+            &stop,
+        );
     }
     while let Some(ended) = tasks.join_next().await {
         if !stop.is_cancelled() {

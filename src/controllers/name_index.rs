@@ -9,6 +9,10 @@ use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::failure::Failure;
+use super::object::Managed;
+use crate::api::condition::reason;
+
 /// A name in the cloud, as unique as the cloud makes it.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum ExternalName {
@@ -54,6 +58,20 @@ pub struct Declarer {
     pub deleting: bool,
 }
 
+impl<K: Managed> From<&K> for Declarer {
+    fn from(object: &K) -> Self {
+        let meta = object.meta();
+        Self {
+            uid: meta.uid.clone().unwrap_or_default(),
+            namespace: meta.namespace.clone().unwrap_or_default(),
+            name: meta.name.clone().unwrap_or_default(),
+            created: meta.creation_timestamp.as_ref().map(|time| time.0),
+            acquired: object.has_acquired(),
+            deleting: object.is_deleting(),
+        }
+    }
+}
+
 /// Whether an object may act on a name.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Standing {
@@ -63,6 +81,28 @@ pub enum Standing {
     DuplicateOf(String),
     /// Another object holds it and is being deleted.
     WaitingFor(String),
+}
+
+impl Standing {
+    /// Lets the holder of `what` pass.
+    ///
+    /// # Errors
+    /// Stalled for a duplicate, waiting for a holder that is being deleted.
+    pub fn only_holder(self, what: &str) -> Result<(), Failure> {
+        match self {
+            Self::Holder => Ok(()),
+            Self::DuplicateOf(other) => Err(Failure::stalled(
+                reason::DUPLICATE_OF,
+                format!(
+                    "{what} is declared by {other} already. Delete one of the two, or choose another name"
+                ),
+            )),
+            Self::WaitingFor(other) => Err(Failure::waiting(
+                reason::WAITING_FOR_OWNER,
+                format!("{what} is still held by {other}, which is being deleted"),
+            )),
+        }
+    }
 }
 
 /// Who holds what, as this process knows it.

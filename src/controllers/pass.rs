@@ -106,9 +106,30 @@ impl<K: Managed> Pass<K> {
     }
 
     /// The access of this visit is known: denied calls can say whom to grant what.
-    pub fn uses(&mut self, access: &Access) {
+    ///
+    /// # Errors
+    /// Stalled when the object has worked in another account before.
+    pub fn uses(&mut self, access: &Access) -> Result<(), Failure> {
         self.caller = Some(access.caller());
+        if let Some(before) = self
+            .status
+            .account_id()
+            .filter(|before| *before != access.account)
+        {
+            return Err(Failure::stalled(
+                reason::ACCOUNT_CHANGED,
+                format!(
+                    "{} was managed in account {before}, and {} belongs to account {}. Nothing is written. Use credentials of account \
+                     {before}, or create another object for account {}",
+                    self.id(),
+                    access.credential,
+                    access.account,
+                    access.account
+                ),
+            ));
+        }
         self.status.set_account_id(Some(access.account.clone()));
+        Ok(())
     }
 
     /// All that had to be looked at was seen: from here on the visit changes things.

@@ -1,0 +1,262 @@
+//! What an AuditLogStore asks of its store, compared with what was seen. Pure.
+
+use serde_json::{Map, Value};
+
+use crate::api::condition::reason;
+use crate::api::v1alpha1::{AppliedLogStore, AuditLogStoreSpec, Origin};
+use crate::controllers::acquisition::Decision;
+use crate::controllers::failure::Failure;
+use crate::controllers::index_preset;
+use crate::controllers::ownership::{Mark, Owner, TAG_LIMIT};
+use crate::controllers::plan::{Effect, Step};
+
+/// Shards of a new store, unless the spec says otherwise.
+const DEFAULT_SHARDS: i32 = 2;
+
+/// A log store as it was seen.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Seen {
+    /// Retention in days; 3650 is for ever.
+    pub retention_days: Option<i64>,
+    /// Shards.
+    pub shard_count: Option<i64>,
+    /// Whether anybody may write without a signature.
+    pub anonymous_writing: bool,
+    /// The index; `None` when there is none.
+    pub index: Option<Map<String, Value>>,
+    /// The text of the mark.
+    pub mark: Option<String>,
+    /// Tags on what carries the mark: the store, or its project.
+    pub tag_count: usize,
+}
+
+/// What to do to a log store.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Create it.
+    Create {
+        /// Retention in days.
+        retention_days: i32,
+        /// Shards.
+        shard_count: i32,
+    },
+    /// Set the mark.
+    Mark,
+    /// Change the configuration; everything else stays.
+    Update {
+        /// Retention in days, where it is to change.
+        retention_days: Option<i32>,
+        /// Whether writing without a signature is to be switched off.
+        forbid_anonymous: bool,
+    },
+    /// Create the index.
+    CreateIndex(Map<String, Value>),
+    /// Replace the index with itself and what it lacks.
+    UpdateIndex(Map<String, Value>),
+}
+
+/// A difference that is not put right.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Excess {
+    /// Condition reason.
+    pub reason: &'static str,
+    /// In words.
+    pub text: String,
+}
+
+/// What is to be done, and what is only said.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Steps.
+    pub steps: Vec<Step<Action>>,
+    /// Differences that stay.
+    pub excess: Vec<Excess>,
+}
+
+/// What the plan is made from, besides what was seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The spec.
+    pub spec: &'a AuditLogStoreSpec,
+    /// Name of the store.
+    pub name: &'a str,
+    /// What was converged before.
+    pub applied: Option<&'a AppliedLogStore>,
+    /// Who we are.
+    pub owner: &'a Owner,
+}
+
+/// The steps from what was seen to what is wanted.
+///
+/// # Errors
+/// Stalled when taking the store over would reduce what it protects, or when there is no room for the mark.
+pub fn plan(wanted: &Wanted<'_>, decision: &Decision, seen: Option<&Seen>) -> Result<Plan, Failure> {
+    let Wanted {
+        spec,
+        name,
+        applied,
+        owner,
+    } = *wanted;
+    let mut plan = Plan::default();
+    let Some(seen) = seen else {
+        let retention_days = spec.retention_days;
+        let shard_count = spec.shards.as_ref().map_or(DEFAULT_SHARDS, |shards| shards.count);
+        let text = format!("create log store {name} with {retention_days} days and {shard_count} shards");
+        plan.push(
+            Effect::Create,
+            "logStoreName",
+            text,
+            Action::Create {
+                retention_days,
+                shard_count,
+            },
+        );
+        plan.push(Effect::Protect, "mark", mark_text(name, owner), Action::Mark);
+        plan.push(
+            Effect::Create,
+            "index",
+            format!("create the index of {name}"),
+            Action::CreateIndex(index_preset::preset()),
+        );
+        return Ok(plan);
+    };
+    let contested = *decision == Decision::Contested;
+    if *decision == Decision::Take(Origin::Adopted) {
+        must_not_reduce(spec, name, seen)?;
+    }
+    if owner.judge(seen.mark.as_deref()) != Mark::Ours && !contested {
+        if seen.mark.is_none() && seen.tag_count >= TAG_LIMIT {
+            return Err(no_room(name));
+        }
+        plan.push(Effect::Protect, "mark", mark_text(name, owner), Action::Mark);
+    }
+    plan_update(&mut plan, wanted, seen, applied, contested);
+    match &seen.index {
+        None => {
+            let text = format!("create the index of {name}");
+            plan.push(
+                Effect::Protect,
+                "index",
+                text,
+                Action::CreateIndex(index_preset::preset()),
+            );
+        }
+        Some(index) => {
+            let repair = index_preset::repair(index);
+            if !repair.missing.is_empty() {
+                let text = format!("restore in the index of {name}: {}", shorten(&repair.missing));
+                plan.push(Effect::Protect, "index", text, Action::UpdateIndex(repair.index));
+            }
+        }
+    }
+    if let Some(shards) = &spec.shards
+        && let Some(found) = seen.shard_count
+        && found != i64::from(shards.count)
+    {
+        plan.excess.push(Excess {
+            reason: reason::SHARD_COUNT_DIFFERS,
+            text: format!(
+                "{name} has {found} shard(s), spec.shards.count is {}; this version does not change the number of shards of a store",
+                shards.count
+            ),
+        });
+    }
+    Ok(plan)
+}
+
+fn plan_update(
+    plan: &mut Plan,
+    wanted: &Wanted<'_>,
+    seen: &Seen,
+    applied: Option<&AppliedLogStore>,
+    contested: bool,
+) {
+    let Wanted { spec, name, .. } = *wanted;
+    let target = spec.retention_days;
+    let (mut effect, mut retention_days, mut parts) = (Effect::Protect, None, Vec::new());
+    match seen.retention_days {
+        Some(found) if found < i64::from(target) => {
+            parts.push(format!(
+                "raise the retention of {name} from {found} to {target} days"
+            ));
+            retention_days = Some(target);
+        }
+        Some(found) if found > i64::from(target) => {
+            let fell = applied
+                .and_then(|applied| applied.retention_days)
+                .is_some_and(|before| target < before);
+            if fell && !contested {
+                effect = Effect::Reduce;
+                parts.push(format!(
+                    "lower the retention of {name} from {found} to {target} days, as the spec asks"
+                ));
+                retention_days = Some(target);
+            } else {
+                plan.excess.push(Excess {
+                    reason: reason::EXCEEDS_SPEC,
+                    text: format!(
+                        "{name} keeps logs for {found} days, spec.retentionDays is {target}; nothing is reduced because of that. Set \
+                         spec.retentionDays to {found}, and to {target} afterwards to lower it"
+                    ),
+                });
+            }
+        }
+        _ => {}
+    }
+    if seen.anonymous_writing {
+        parts.push(format!("forbid writing to {name} without a signature"));
+    }
+    if !parts.is_empty() {
+        let action = Action::Update {
+            retention_days,
+            forbid_anonymous: seen.anonymous_writing,
+        };
+        plan.push(effect, "retentionDays", parts.join(", "), action);
+    }
+}
+
+impl Plan {
+    fn push(&mut self, effect: Effect, field: &'static str, text: impl Into<String>, action: Action) {
+        self.steps.push(Step::new(effect, field, text, action));
+    }
+}
+
+fn mark_text(name: &str, owner: &Owner) -> String {
+    format!("mark log store {name} as owned by {}", owner.object())
+}
+
+fn shorten(missing: &[String]) -> String {
+    match missing {
+        [] => String::new(),
+        few if few.len() <= 3 => few.join(", "),
+        many => format!("{} and {} more", many[..3].join(", "), many.len() - 3),
+    }
+}
+
+/// Taking over never reduces: the spec must ask for at least what is there.
+fn must_not_reduce(spec: &AuditLogStoreSpec, name: &str, seen: &Seen) -> Result<(), Failure> {
+    let target = spec.retention_days;
+    match seen.retention_days.filter(|found| *found > i64::from(target)) {
+        None => Ok(()),
+        Some(found) => Err(Failure::stalled(
+            reason::ADOPTION_WOULD_REDUCE,
+            format!(
+                "Log store {name} exists and keeps logs for {found} days; spec.retentionDays is {target}, so taking it over would delete logs. \
+                 Nothing is written. Set spec.retentionDays to {found}; once the store is taken over it can be lowered"
+            ),
+        )),
+    }
+}
+
+fn no_room(name: &str) -> Failure {
+    Failure::stalled(
+        reason::TAG_LIMIT_EXCEEDED,
+        format!(
+            "There is no room for ramtrail's mark of {name}: Log Service allows {TAG_LIMIT} tags. Remove a tag"
+        ),
+    )
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -1,0 +1,122 @@
+//! What a visit to an AuditLogStore says in its conditions. Pure, but for setting what was found.
+
+use super::observe::Observed;
+use super::plan::{Excess, Plan};
+use crate::api::condition::{PROTECTED, READY, STALLED, SYNCED, Statement, Status, reason};
+use crate::api::v1alpha1::{AuditLogStore, ManagementPolicy};
+use crate::controllers::acquisition::{Decision, Found};
+use crate::controllers::ownership::Mark;
+use crate::controllers::pass::{Pass, Report, protected};
+use crate::controllers::plan::describe;
+
+/// After a visit that changed what had to be changed.
+pub fn enforced(
+    pass: &Pass<AuditLogStore>,
+    found: &Found,
+    decision: &Decision,
+    excess: &[Excess],
+    repaired: bool,
+) -> Report {
+    let name = pass.object.effective_name();
+    if *decision == Decision::Contested {
+        return contested(name, found);
+    }
+    let mut weak = Vec::new();
+    if found.mark != Mark::Ours {
+        weak.push((
+            reason::TAMPERED,
+            format!("the mark on log store {name} is not ours"),
+        ));
+    }
+    Report::new(vec![
+        Statement::new(
+            READY,
+            Status::True,
+            reason::AVAILABLE,
+            format!("Log store {name} is there, with its index"),
+        ),
+        synced(excess, repaired),
+        protected(ManagementPolicy::Enforce, &weak),
+    ])
+}
+
+fn synced(excess: &[Excess], repaired: bool) -> Statement {
+    match excess.first() {
+        Some(first) => {
+            let texts: Vec<&str> = excess.iter().map(|excess| excess.text.as_str()).collect();
+            Statement::new(SYNCED, Status::False, first.reason, texts.join("; "))
+        }
+        None if repaired => Statement::new(
+            SYNCED,
+            Status::True,
+            reason::REPAIRED,
+            "Differences were found and put right",
+        ),
+        None => Statement::new(SYNCED, Status::True, reason::UP_TO_DATE, ""),
+    }
+}
+
+/// Another cluster's mark appeared on what is ours.
+fn contested(name: &str, found: &Found) -> Report {
+    let text = format!(
+        "Log store {name} was acquired by this object and now carries the mark of {}. Two clusters never repair each other's marks: decide \
+         which one manages it, and delete the other object with deletionPolicy Retain. Until then both only protect it",
+        found.foreign_owner
+    );
+    let mut report = Report::new(vec![
+        Statement::new(READY, Status::False, reason::OWNED_BY_ANOTHER, text.clone()),
+        Statement::new(SYNCED, Status::False, reason::OWNED_BY_ANOTHER, text.clone()),
+        Statement::new(STALLED, Status::True, reason::OWNED_BY_ANOTHER, text.clone()),
+        Statement::new(PROTECTED, Status::False, reason::TAMPERED, text),
+    ]);
+    report.converged = false;
+    report
+}
+
+/// After a visit that only looked.
+pub fn observe_only(
+    pass: &mut Pass<AuditLogStore>,
+    observed: Option<&Observed>,
+    decision: &Decision,
+    plan: &Plan,
+) -> Report {
+    let name = pass.object.effective_name().to_owned();
+    let mut lines = describe(&plan.steps);
+    if matches!(decision, Decision::Take(_)) && lines.is_empty() {
+        lines.push(format!("take over log store {name}"));
+    }
+    let synced = if lines.is_empty() {
+        synced(&plan.excess, false)
+    } else {
+        let text = format!(
+            "managementPolicy is Observe: {} step(s) are listed in status.plan and not taken",
+            lines.len()
+        );
+        Statement::new(SYNCED, Status::False, reason::PLAN_PENDING, text)
+    };
+    let ready = if observed.is_some() {
+        Statement::new(
+            READY,
+            Status::True,
+            reason::AVAILABLE,
+            format!("Log store {name} is there"),
+        )
+    } else {
+        let text = format!("Log store {name} does not exist, and managementPolicy is Observe");
+        Statement::new(READY, Status::False, reason::PLAN_PENDING, text)
+    };
+    pass.status.plan = lines;
+    match observed {
+        Some(observed) => super::show(pass, observed),
+        None => {
+            (
+                pass.status.retention_days,
+                pass.status.shard_count,
+                pass.status.data_since,
+            ) = (None, None, None)
+        }
+    }
+    let mut report = Report::new(vec![ready, synced, protected(ManagementPolicy::Observe, &[])]);
+    report.converged = false;
+    report
+}

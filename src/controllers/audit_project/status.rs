@@ -1,0 +1,98 @@
+//! What a visit to an AuditProject says in its conditions. Pure, but for setting the plan.
+
+use super::observe::Observed;
+use super::plan::Action;
+use crate::api::condition::{PROTECTED, READY, STALLED, SYNCED, Statement, Status, reason};
+use crate::api::v1alpha1::{AuditProject, ManagementPolicy};
+use crate::controllers::acquisition::{Decision, Found};
+use crate::controllers::ownership::Mark;
+use crate::controllers::pass::{Pass, Report, protected};
+use crate::controllers::plan::Step;
+
+/// After a visit that changed what had to be changed.
+pub fn enforced(pass: &Pass<AuditProject>, found: &Found, decision: &Decision, repaired: bool) -> Report {
+    let name = pass.object.effective_name();
+    if *decision == Decision::Contested {
+        return contested(name, found);
+    }
+    let mut weak = Vec::new();
+    if found.mark != Mark::Ours {
+        weak.push((
+            reason::TAMPERED,
+            format!("the mark on project {name} is not ours"),
+        ));
+    }
+    let synced = if repaired {
+        Statement::new(
+            SYNCED,
+            Status::True,
+            reason::REPAIRED,
+            "Differences were found and put right",
+        )
+    } else {
+        Statement::new(SYNCED, Status::True, reason::UP_TO_DATE, "")
+    };
+    Report::new(vec![
+        Statement::new(
+            READY,
+            Status::True,
+            reason::AVAILABLE,
+            format!("Project {name} is there"),
+        ),
+        synced,
+        protected(ManagementPolicy::Enforce, &weak),
+    ])
+}
+
+/// Another cluster's mark appeared on what is ours.
+fn contested(name: &str, found: &Found) -> Report {
+    let text = format!(
+        "Project {name} was acquired by this object and now carries the mark of {}. Two clusters never repair each other's marks: decide \
+         which one manages it, and delete the other object with deletionPolicy Retain",
+        found.foreign_owner
+    );
+    let mut report = Report::new(vec![
+        Statement::new(READY, Status::False, reason::OWNED_BY_ANOTHER, text.clone()),
+        Statement::new(SYNCED, Status::False, reason::OWNED_BY_ANOTHER, text.clone()),
+        Statement::new(STALLED, Status::True, reason::OWNED_BY_ANOTHER, text.clone()),
+        Statement::new(PROTECTED, Status::False, reason::TAMPERED, text),
+    ]);
+    report.converged = false;
+    report
+}
+
+/// After a visit that only looked.
+pub fn observe_only(
+    pass: &mut Pass<AuditProject>,
+    observed: Option<&Observed>,
+    decision: &Decision,
+    steps: &[Step<Action>],
+) -> Report {
+    let name = pass.object.effective_name().to_owned();
+    let lines = super::plan_lines(decision, steps, &name);
+    let synced = if lines.is_empty() {
+        Statement::new(SYNCED, Status::True, reason::UP_TO_DATE, "")
+    } else {
+        let text = format!(
+            "managementPolicy is Observe: {} step(s) are listed in status.plan and not taken",
+            lines.len()
+        );
+        Statement::new(SYNCED, Status::False, reason::PLAN_PENDING, text)
+    };
+    let ready = if observed.is_some() {
+        Statement::new(
+            READY,
+            Status::True,
+            reason::AVAILABLE,
+            format!("Project {name} is there"),
+        )
+    } else {
+        let text = format!("Project {name} does not exist, and managementPolicy is Observe");
+        Statement::new(READY, Status::False, reason::PLAN_PENDING, text)
+    };
+    pass.status.plan = lines;
+    pass.status.data_since = observed.and_then(|observed| observed.seen.create_time.clone());
+    let mut report = Report::new(vec![ready, synced, protected(ManagementPolicy::Observe, &[])]);
+    report.converged = false;
+    report
+}
