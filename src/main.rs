@@ -17,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 use ramtrail::api;
 use ramtrail::config::{Cli, Command, CrdsArgs, RunArgs, Settings};
 use ramtrail::controllers;
-use ramtrail::controllers;
 use ramtrail::lease::{Candidate, Leadership, unique_identity};
 use ramtrail::telemetry::http::{self, Health, Phase};
 use ramtrail::telemetry::{Metrics, init_logging};
