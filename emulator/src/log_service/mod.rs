@@ -19,6 +19,8 @@ pub mod shards;
 pub mod spl;
 mod store;
 mod tags;
+#[cfg(test)]
+mod tests;
 pub mod wire;
 
 use std::collections::BTreeMap;
