@@ -2,7 +2,7 @@
 
 The SDKs stay as published. What this module changes is the machine they run on, in this process only:
 
-- name resolution: names ending in ``aliyuncs.com`` lead to the emulator (and nowhere else);
+- name resolution: names ending in ``aliyuncs.com`` (and ``localhost``, as in a browser) lead to the emulator;
 - the system clock: it follows the emulator's clock, as a machine's clock follows the cloud's.
 
 It has to be imported before any SDK, since SDKs bind ``datetime`` when they are imported.
@@ -10,6 +10,7 @@ It has to be imported before any SDK, since SDKs bind ``datetime`` when they are
 
 import contextlib
 import datetime
+import functools
 import itertools
 import json
 import os
@@ -32,7 +33,7 @@ machine = types.SimpleNamespace(address=None, clock=0.0)
 
 def _getaddrinfo(host, port, *args, **kwargs):
     name = host.decode() if isinstance(host, bytes) else host
-    if name is not None and name.lower().endswith(".aliyuncs.com"):
+    if name is not None and name.lower().endswith((".aliyuncs.com", ".localhost")):
         if machine.address is None:
             raise socket.gaierror(socket.EAI_NONAME, "no emulator is in use")
         host, port = machine.address
@@ -76,6 +77,7 @@ from alibabacloud_resourcemanager20200331.client import Client as ResourceManage
 from alibabacloud_sls20201230.client import Client as SlsClient  # noqa: E402
 from alibabacloud_sts20150401.client import Client as StsClient  # noqa: E402
 from alibabacloud_tea_openapi.utils_models import Config  # noqa: E402
+from darabonba.core import DaraCore  # noqa: E402
 
 REGION = "cn-hangzhou"
 #: Longer than any lag of the hostile profile between a write of Log Service and everyone seeing it.
@@ -94,6 +96,21 @@ def binary():
     root = pathlib.Path(__file__).resolve().parents[2]
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", root / "target"))
     return target / "debug" / "ramtrail-emulator"
+
+
+#: What an SDK user sees under each behaviour of the emulator's open questions.
+ANSWERS = {
+    "rpc.denied.code": {"no_permission": "NoPermission", "forbidden_ram": "Forbidden.RAM"},
+    "rpc.security_token.status": {"400": 400, "403": 403},
+    "rpc.signature.status": {"400": 400, "403": 403},
+    "rpc.unknown_key.status": {"404": 404, "400": 400},
+    "rpc.throttling.status": {"400": 400, "429": 429, "503": 503},
+    "sls.auth.missing": {"unauthorized": "Unauthorized", "miss_access_key_id": "MissAccessKeyId"},
+    "sls.skew.code": {
+        "request_time_expired": "RequestTimeExpired", "request_time_too_skewed": "RequestTimeTooSkewed"},
+    "sls.index.absent_status": {"400": 400, "404": 404},
+    "sls.job.duplicate_code": {"JobAlreadyExist": "JobAlreadyExist", "ParameterInvalid": "ParameterInvalid"},
+}
 
 
 class Key:
@@ -207,7 +224,20 @@ class Emulator:
 
     def use(self):
         """Leads this machine's names and clock to this emulator."""
+        if machine.address != self.address:
+            # Connections that the OpenAPI SDKs keep open per host name still lead to the emulator before.
+            for session in DaraCore._sessions.values():
+                session.close()
         machine.address, machine.clock = self.address, self.clock
+
+    @functools.cached_property
+    def assumed(self):
+        """The behaviour chosen for each open question, by id."""
+        return {entry["id"]: entry["chosen"] for entry in self.admin("GET", "assumptions")["assumptions"]}
+
+    def answer(self, question):
+        """What an SDK user sees under the behaviour chosen for an open question."""
+        return ANSWERS[question][self.assumed[question]]
 
     def account(self):
         """An account that nothing has used yet."""

@@ -5,7 +5,10 @@ import urllib.error
 import urllib.request
 
 import pytest
+from aliyun.log import LogClient
 from alibabacloud_sls20201230 import models as sls_models
+from alibabacloud_sls20201230.client import Client as SlsClient
+from alibabacloud_tea_openapi.utils_models import Config
 from cloud import Key, machine, refused
 
 SERVICE = "Log Service: signatures and limits (both SDKs)"
@@ -45,7 +48,7 @@ def test_an_unknown_key_is_refused_by_name(account, signature):
 @pytest.mark.parametrize("drift", [-20 * 60, 20 * 60])
 def test_a_clock_that_is_off_by_twenty_minutes_is_refused(cloud, account, signature, drift):
     machine.clock = cloud.clock + drift
-    with refused("RequestTimeExpired", 400, "server time"):
+    with refused(cloud.answer("sls.skew.code"), 400, "server time"):
         listing(account, signature)
 
 
@@ -66,14 +69,20 @@ def test_awkward_arguments_are_signed_alike(cloud, account, project, signature):
             assert sls.list_log_stores(project, sls_models.ListLogStoresRequest(logstore_name=text)).body.total == 0
 
 
-def test_a_v4_signature_is_for_one_region(account):
-    """A client configured for another region than its endpoint's signs another scope."""
-    from aliyun.log import LogClient
-
-    stray = LogClient("http://cn-hangzhou.log.aliyuncs.com", account.id, account.secret, source="192.0.2.1",
-                      auth_version="v4", region="cn-shanghai")
-    with refused(("SignatureNotMatch", "Unauthorized"), (401, 403)):
-        stray.list_project()
+@pytest.mark.parametrize("auth", ["v1", "v4"])
+def test_local_names_serve_like_the_real_ones(cloud, account, auth):
+    """An endpoint of the emulator's own, as in a developer's configuration; the project is its prefix."""
+    port = cloud.address[1]
+    log = LogClient(f"http://localhost:{port}", account.id, account.secret, source="192.0.2.1",
+                    auth_version=auth, region="cn-hangzhou")
+    name = cloud.name("local")
+    log.create_project(name, "by a local name")
+    cloud.settle()
+    assert log.get_project(name).get_description() == "by a local name"
+    sls = SlsClient(Config(access_key_id=account.id, access_key_secret=account.secret, protocol="http",
+                           endpoint=f"localhost:{port}", region_id="cn-hangzhou", signature_version=auth))
+    assert sls.get_project(name, sls_models.GetProjectRequest()).body.description == "by a local name"
+    assert account.log().get_project(name).get_region() == "cn-hangzhou"
 
 
 # --- Requests that no SDK makes -----------------------------------------------------------------------
@@ -145,7 +154,7 @@ def test_another_project_cannot_be_put_under_a_signature(cloud, account, project
 
 
 @pytest.mark.parametrize("authorization, codes", [
-    (None, ("Unauthorized", "MissAccessKeyId", "InvalidAccessKeyId")),
+    (None, None),
     ("LOG nonsense", ("ParameterInvalid",)),
     ("Basic abc", ("ParameterInvalid", "Unauthorized")),
     ("SLS4-HMAC-SHA256 Credential=nonsense,Signature=00", ("ParameterInvalid", "Unauthorized")),
@@ -156,6 +165,7 @@ def test_a_malformed_or_absent_authorization_is_refused(cloud, signed, authoriza
     if authorization:
         headers["Authorization"] = authorization
     status, code, request_id = send(cloud, "GET", "/", headers["Host"], headers)
+    codes = codes or (cloud.answer("sls.auth.missing"),)
     assert status in (400, 401) and code in codes and request_id
 
 

@@ -136,7 +136,7 @@ class TestReading:
             reader(log).get_log(project, indexed, numbered, numbered + 10, query="* | select count(1) as n")
 
     def test_a_broken_query_is_refused(self, log, project, indexed, numbered, reader):
-        for query in ("(level: warn", "level: warn and", 'level: "warn'):
+        for query in ("(level: warn", "level: warn and", 'level: "warn', "*arn"):
             with refused(("ParameterInvalid", "InvalidQueryString"), 400):
                 reader(log).get_log(project, indexed, numbered, numbered + 10, query=query)
 
@@ -146,7 +146,7 @@ class TestReading:
                 reader(log).get_log(project, indexed, numbered, end)
 
     def test_reading_needs_an_index_and_a_store(self, cloud, log, project, store, reader):
-        with refused("IndexConfigNotExist", (400, 404), "without index"):
+        with refused("IndexConfigNotExist", cloud.answer("sls.index.absent_status"), "without index"):
             reader(log).get_log(project, store, cloud.now() - 60, cloud.now())
         with refused("LogStoreNotExist", 404):
             reader(log).get_log(project, "no-such-store", cloud.now() - 60, cloud.now())
@@ -161,7 +161,7 @@ def test_a_page_holds_at_most_a_hundred_and_all_can_be_had(cloud, log, project, 
     assert sorted(everything) == [f"{n:03}" for n in range(250)]
 
 
-def test_logs_from_before_the_index_are_not_found(cloud, account, project, store):
+def test_what_an_index_finds_of_earlier_logs_is_an_open_question(cloud, account, project, store):
     log, at = account.log(), cloud.now()
     put(log, project, store, [(at, {"id": "before"})])
     cloud.settle(60)
@@ -169,7 +169,8 @@ def test_logs_from_before_the_index_are_not_found(cloud, account, project, store
     cloud.settle()
     put(log, project, store, [(at + 1, {"id": "after"})])
     cloud.settle()
-    assert ids(log.get_log(project, store, at - 60, at + 600)) == ["after"]
+    found = {"new_logs": ["after"], "all_logs": ["after", "before"]}[cloud.assumed["sls.index.reach"]]
+    assert ids(log.get_log(project, store, at - 60, at + 600)) == found
 
 
 def test_a_histogram_counts_what_a_search_finds(cloud, log, project, indexed, numbered):
@@ -187,7 +188,7 @@ def test_a_histogram_counts_what_a_search_finds(cloud, log, project, indexed, nu
 
 
 def test_a_histogram_needs_an_index(cloud, log, project, store):
-    with refused("IndexConfigNotExist", (400, 404)):
+    with refused("IndexConfigNotExist", cloud.answer("sls.index.absent_status")):
         log.get_histograms(GetHistogramsRequest(project, store, cloud.now() - 60, cloud.now(), "", "*"))
 
 
@@ -308,7 +309,6 @@ SEARCHES = [
     ("al?ce", "create"),
     ("service: S*", "assume"),
     ("service: E?s", "disk"),
-    ("*User", ""),
     # quotes
     ('"AssumeRole by"', "assume"),
     ('"and"', ""),

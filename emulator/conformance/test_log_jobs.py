@@ -110,7 +110,7 @@ def test_a_second_job_of_one_name_is_refused(cloud, account, project, settings):
     log = account.log()
     log.create_etl(project, "job", settings, RESIDENT, "job", "first")
     cloud.settle()
-    with refused(("JobAlreadyExist", "ParameterInvalid"), 400, "already exist"):
+    with refused(cloud.answer("sls.job.duplicate_code"), 400, "already exist"):
         log.create_etl(project, "job", settings, RESIDENT, "job", "second")
     assert log.get_etl(project, "job").get_etl()["description"] == "first"
 

@@ -284,7 +284,7 @@ def test_an_index_lives_and_dies(cloud, sls, project, store):
     assert sorted(sls.get_index(project, store).body.keys) == ["other"]
     sls.delete_index(project, store)
     cloud.settle()
-    with refused("IndexConfigNotExist", (400, 404)):
+    with refused("IndexConfigNotExist", cloud.answer("sls.index.absent_status")):
         sls.get_index(project, store)
     with refused("ParameterInvalid", 400, "index is not created"):
         sls.update_index(project, store, m.UpdateIndexRequest(body=index("id")))

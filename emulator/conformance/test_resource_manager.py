@@ -68,9 +68,9 @@ def test_a_call_without_service_name_is_refused(manager):
         manager.create_service_linked_role(m.CreateServiceLinkedRoleRequest())
 
 
-def test_a_user_needs_the_grant(account):
+def test_a_user_needs_the_grant(cloud, account):
     alice = user(account, "alice")
-    with refused(("NoPermission", "Forbidden.RAM"), 403):
+    with refused(cloud.answer("rpc.denied.code"), 403):
         create(alice.resource_manager())
     policy(account, "linked", document("ram:CreateServiceLinkedRole"))
     attach(account, "linked", user="alice")
