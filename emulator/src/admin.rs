@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::actiontrail::event::Event;
 use crate::assumptions::register;
 use crate::clock::{http_date, iso_seconds};
+use crate::config::AccessKey;
 use crate::engine::{Answer, Engine};
 use crate::faults::Spec;
 use crate::quota;
@@ -255,14 +256,13 @@ fn identities(engine: &Engine, request: &Identity) -> Handled {
             }
         }
     }
-    world.add_key(
-        request.access_key_id.clone(),
-        request.access_key_secret.clone(),
-        &request.account,
-        request.user.as_deref(),
-        &policies,
-        now,
-    );
+    let key = AccessKey {
+        id: request.access_key_id.clone(),
+        secret: request.access_key_secret.clone(),
+        account: request.account.clone(),
+        user: request.user.clone(),
+    };
+    world.add_key(&key, &policies, now);
     Ok(json!({}))
 }
 

@@ -86,7 +86,7 @@ impl Identified {
 /// Why a signature was not accepted, and whose key it seems to be.
 struct AuthFailure {
     error: ApiError,
-    presumed: Option<Caller>,
+    presumed: Option<Box<Caller>>,
 }
 
 struct Prepared {
@@ -330,15 +330,12 @@ impl Engine {
             .map(|account| world.trails.logging(account))
             .unwrap_or_default();
         let result = execute(&mut world, inbound, prepared, now);
-        let moved = match (&watched, before) {
-            (Some(account), Some((facts, summary))) => {
-                let changed = summary != world.summary(account);
-                Some((changed, protection::effects(&facts, &world.facts(account))))
-            }
-            _ => {
-                let data_write = prepared.operation().is_some_and(|operation| operation.is_write);
-                Some((data_write && result.is_ok(), Vec::new()))
-            }
+        let moved = if let (Some(account), Some((facts, summary))) = (&watched, before) {
+            let changed = summary != world.summary(account);
+            Some((changed, protection::effects(&facts, &world.facts(account))))
+        } else {
+            let data_write = prepared.operation().is_some_and(|operation| operation.is_write);
+            Some((data_write && result.is_ok(), Vec::new()))
         };
         let (status, code) = match &result {
             Ok(reply) => (reply.status, None),
@@ -401,19 +398,12 @@ impl Engine {
     }
 
     fn args_hash(&self, inbound: &Inbound, prepared: &Prepared) -> String {
-        let arguments = match &prepared.identified {
-            Ok(Identified::Rpc(call)) => json!(call.params.business()).to_string(),
-            _ => {
-                let mut pairs = inbound.query_pairs();
-                pairs.sort();
-                let pairs: BTreeMap<String, String> = pairs.into_iter().collect();
-                format!(
-                    "{}\n{}\n{}",
-                    inbound.path,
-                    json!(pairs),
-                    auth::sha256_hex(&inbound.body)
-                )
-            }
+        let arguments = if let Ok(Identified::Rpc(call)) = &prepared.identified {
+            json!(call.params.business()).to_string()
+        } else {
+            let pairs: BTreeMap<String, String> = inbound.query_pairs().into_iter().collect();
+            let body = auth::sha256_hex(&inbound.body);
+            format!("{}\n{}\n{body}", inbound.path, json!(pairs))
         };
         let text = format!("{}\n{}\n{arguments}", inbound.method, bare_host(&inbound.host));
         hex::encode(auth::hmac_sha256(&self.run_key, text.as_bytes()))
@@ -440,23 +430,20 @@ impl Engine {
         inbound: &Inbound,
         id: &str,
     ) -> Answer {
-        let body = match service {
-            Some(Service::LogService) => {
-                json!({"errorCode": error.code, "errorMessage": error.message})
+        let body = if service == Some(Service::LogService) {
+            json!({"errorCode": error.code, "errorMessage": error.message})
+        } else {
+            let mut body = json!({
+                "RequestId": id,
+                "HostId": bare_host(&inbound.host),
+                "Code": error.code,
+                "Message": error.message,
+                "Recommend": format!("https://api.alibabacloud.com/troubleshoot?q={}", error.code),
+            });
+            if let Some(detail) = &error.detail {
+                body["AccessDeniedDetail"] = (**detail).clone();
             }
-            _ => {
-                let mut body = json!({
-                    "RequestId": id,
-                    "HostId": bare_host(&inbound.host),
-                    "Code": error.code,
-                    "Message": error.message,
-                    "Recommend": format!("https://api.alibabacloud.com/troubleshoot?q={}", error.code),
-                });
-                if let Some(detail) = error.detail.clone() {
-                    body["AccessDeniedDetail"] = detail;
-                }
-                body
-            }
+            body
         };
         let mut headers = error.headers.clone();
         set_header(&mut headers, "content-type", "application/json");
@@ -559,13 +546,10 @@ fn record_event(
     now: Timestamp,
 ) {
     let caller = match &prepared.auth {
-        Ok(caller) => caller,
-        Err(AuthFailure {
-            presumed: Some(caller),
-            ..
-        }) => caller,
-        Err(_) => return,
+        Ok(caller) => Some(caller),
+        Err(failure) => failure.presumed.as_deref(),
     };
+    let Some(caller) = caller else { return };
     let Some(operation) = prepared
         .operation()
         .filter(|operation| operation.class == EventClass::Management)
@@ -650,7 +634,10 @@ fn authenticate(
 ) -> Result<Caller, AuthFailure> {
     let log = service == Service::LogService;
     let id = &claim.access_key_id;
-    let refuse = |error: ApiError, presumed: Option<Caller>| AuthFailure { error, presumed };
+    let refuse = |error: ApiError, presumed: Option<Caller>| AuthFailure {
+        error,
+        presumed: presumed.map(Box::new),
+    };
     let Some(key) = world.ram.key(id) else {
         let error = if log {
             ApiError::new(401, "Unauthorized", format!("AccessKeyId not found: {id}"))
@@ -725,11 +712,11 @@ fn authenticate(
         };
         return Err(refuse(error, Some(caller)));
     }
-    if let Some(nonce) = &claim.nonce {
-        if !world.take_nonce(id, nonce, now) {
-            let error = ApiError::new(400, "SignatureNonceUsed", "The signature nonce was already used.");
-            return Err(refuse(error, Some(caller)));
-        }
+    if let Some(nonce) = &claim.nonce
+        && !world.take_nonce(id, nonce, now)
+    {
+        let error = ApiError::new(400, "SignatureNonceUsed", "The signature nonce was already used.");
+        return Err(refuse(error, Some(caller)));
     }
     Ok(caller)
 }
@@ -958,12 +945,12 @@ fn authorise(
             ),
         );
         if world.assumptions.get::<DeniedDetail>() == DeniedDetail::Present {
-            error.detail = Some(json!({
+            error.detail = Some(Box::new(json!({
                 "AuthAction": operation.action,
                 "AuthPrincipalOwnerId": caller.account,
                 "AuthPrincipalDisplayName": caller.user_name(),
                 "NoPermissionType": "ImplicitDeny",
-            }));
+            })));
         }
         return Err(error);
     }

@@ -293,7 +293,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn seen<'a>(action: &'a str, is_write: bool) -> Seen<'a> {
+    fn seen(action: &str, is_write: bool) -> Seen<'_> {
         Seen {
             service: "Log",
             action,

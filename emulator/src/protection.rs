@@ -19,7 +19,7 @@ pub enum Fact {
     /// Must exist, whatever its value: new is up, gone is down, another value is neutral (marks,
     /// destinations: nobody but the owner knows which value is right).
     Kept(String),
-    /// Protects nothing: every change is neutral (descriptions, user tags).
+    /// Protects nothing: a change is neutral, coming and going is no effect (descriptions, user tags).
     Neutral(String),
 }
 
@@ -56,10 +56,10 @@ pub fn effects(before: &Facts, after: &Facts) -> Vec<Effect> {
             let change = match (before.get(field), after.get(field)) {
                 (Some(old), Some(new)) if old == new => return None,
                 (Some(old), Some(new)) => moved(old, new),
-                (None, Some(Fact::Neutral(_))) | (Some(Fact::Neutral(_)), None) => Change::Same,
+                // What protects nothing is told only when it is changed, not when it comes or goes along.
+                (None, Some(Fact::Neutral(_)) | None) | (Some(Fact::Neutral(_)), None) => return None,
                 (None, Some(_)) => Change::Up,
                 (Some(_), None) => Change::Down,
-                (None, None) => return None,
             };
             Some(Effect {
                 field: field.clone(),
@@ -132,7 +132,7 @@ mod tests {
                 Some(Fact::Neutral("b".into())),
                 Some(Change::Same),
             ),
-            (Some(Fact::Neutral("a".into())), None, Some(Change::Same)),
+            (Some(Fact::Neutral("a".into())), None, None),
             (Some(Fact::Amount(1)), Some(Fact::Present), Some(Change::Down)),
         ];
         for (old, new, expected) in table {

@@ -192,14 +192,13 @@ fn respond(answer: Answer) -> Response<AnswerBody> {
     let mut response = Response::new(AnswerBody::new(answer.body, answer.slow));
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in answer.headers {
-        match (
+        if let (Ok(name), Ok(value)) = (
             name.parse::<http::HeaderName>(),
             value.parse::<http::HeaderValue>(),
         ) {
-            (Ok(name), Ok(value)) => {
-                response.headers_mut().append(name, value);
-            }
-            _ => tracing::error!(name, "a header could not be sent"),
+            response.headers_mut().append(name, value);
+        } else {
+            tracing::error!(name, "a header could not be sent");
         }
     }
     response

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::assumptions::Assumptions;
 use crate::call::Tick;
-use crate::config::Config;
+use crate::config::{AccessKey, Config};
 use crate::faults::Faults;
 use crate::ids::Ids;
 use crate::journal::Journal;
@@ -43,6 +43,7 @@ pub struct World {
     /// Limits.
     pub quotas: Quotas,
     nonces: BTreeMap<(String, String), Timestamp>,
+    nonces_pruned: Timestamp,
 }
 
 impl World {
@@ -59,6 +60,7 @@ impl World {
             assumptions: config.assumptions.clone(),
             quotas: config.quotas.clone(),
             nonces: BTreeMap::new(),
+            nonces_pruned: now,
         };
         world.seed_keys(config, now);
         world
@@ -80,55 +82,39 @@ impl World {
 
     fn seed_keys(&mut self, config: &Config, now: Timestamp) {
         for key in &config.access_keys {
-            let administrator = vec![SYSTEM_POLICIES[0].0.to_owned()];
-            self.add_key(
-                key.id.clone(),
-                key.secret.clone(),
-                &key.account,
-                key.user.as_deref(),
-                &administrator,
-                now,
-            );
+            self.add_key(key, &[SYSTEM_POLICIES[0].0.to_owned()], now);
         }
     }
 
     /// Adds a key, and its user with the given system policies if it is a user's.
-    pub fn add_key(
-        &mut self,
-        id: String,
-        secret: String,
-        account: &str,
-        user: Option<&str>,
-        policies: &[String],
-        now: Timestamp,
-    ) {
-        self.ram.account(account);
-        let owner = match user {
+    pub fn add_key(&mut self, key: &AccessKey, policies: &[String], now: Timestamp) {
+        // The account exists from now on, also with nothing in it.
+        self.ram.account(&key.account);
+        let owner = match &key.user {
             None => KeyOwner::Root,
-            Some(user) => {
-                self.ram.ensure_user(account, user, now);
-                if let Some(user) = self.ram.account(account).users.get_mut(user) {
-                    for name in policies {
-                        user.attached.insert(
-                            PolicyRef {
-                                kind: PolicyKind::System,
-                                name: name.clone(),
-                            },
-                            now,
-                        );
-                    }
+            Some(name) => {
+                self.ram.ensure_user(&key.account, name, now);
+                let attached = policies.iter().map(|policy| {
+                    let policy = PolicyRef {
+                        kind: PolicyKind::System,
+                        name: policy.clone(),
+                    };
+                    (policy, now)
+                });
+                if let Some(user) = self.ram.account(&key.account).users.get_mut(name) {
+                    user.attached.extend(attached);
                 }
-                KeyOwner::User(user.to_owned())
+                KeyOwner::User(name.clone())
             }
         };
-        let key = Key {
-            secret,
-            account: account.to_owned(),
+        let stored = Key {
+            secret: key.secret.clone(),
+            account: key.account.clone(),
             owner,
             active: true,
             created: now,
         };
-        self.ram.put_key(&id, key);
+        self.ram.put_key(&key.id, stored);
     }
 
     /// Does everything that is due at `now`: deliveries in the order they are due, then background work.
@@ -144,10 +130,15 @@ impl World {
 
     /// Remembers a nonce; false if it was seen within the skew window.
     pub fn take_nonce(&mut self, key: &str, nonce: &str, now: Timestamp) -> bool {
-        self.nonces.retain(|_, seen| now.duration_since(*seen) < SKEW);
+        // A nonce from before a jump backwards must be forgotten too, or it would never leave.
+        let fresh = |seen: Timestamp| now.duration_since(seen).abs() < SKEW;
+        if now.duration_since(self.nonces_pruned).abs() > SignedDuration::from_secs(10) {
+            self.nonces.retain(|_, seen| fresh(*seen));
+            self.nonces_pruned = now;
+        }
         self.nonces
             .insert((key.to_owned(), nonce.to_owned()), now)
-            .is_none()
+            .is_none_or(|seen| !fresh(seen))
     }
 
     /// What protects the audit of an account.

@@ -85,6 +85,56 @@ fn caller_identity(caller: &Caller, request_id: &str) -> Reply {
     rpc::answer(request_id, answer)
 }
 
+/// What AssumeRole asks for, checked.
+struct Wanted {
+    arn: String,
+    session: String,
+    policy: Option<String>,
+    facts: ConditionFacts,
+}
+
+fn wanted(params: &Params) -> Result<Wanted, ApiError> {
+    let arn = params.need("RoleArn")?.to_owned();
+    let session = params.need("RoleSessionName")?.to_owned();
+    if !(2..=64).contains(&session.len())
+        || !session
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".@_-".contains(&byte))
+    {
+        let message = "RoleSessionName must be 2 to 64 of letters, digits and . @ - _.";
+        return Err(invalid("RoleSessionName", message));
+    }
+    if !arn.starts_with("acs:ram::") || !arn.contains(":role/") {
+        return Err(invalid("RoleArn", "RoleArn has a wrong form."));
+    }
+    let mut facts = ConditionFacts::new();
+    if let Some(external) = params.get("ExternalId") {
+        if !(2..=1224).contains(&external.len()) {
+            return Err(invalid("ExternalId", "ExternalId must be 2 to 1224 characters."));
+        }
+        facts.insert("sts:ExternalId".to_owned(), external.to_owned());
+    }
+    let policy = params.get("Policy").map(str::to_owned);
+    if let Some(policy) = &policy {
+        if policy.len() > 2048 {
+            let message = "Policy must not be longer than 2048 characters.";
+            return Err(invalid("PolicySize", message));
+        }
+        Document::parse(policy, DocumentKind::Permission)
+            .map_err(|reason| invalid("PolicyGrammar", &format!("Policy is not valid: {reason}.")))?;
+    }
+    Ok(Wanted {
+        arn,
+        session,
+        policy,
+        facts,
+    })
+}
+
+fn invalid(field: &str, message: &str) -> ApiError {
+    ApiError::new(400, format!("InvalidParameter.{field}"), message)
+}
+
 fn assume_role(
     params: &Params,
     ram: &mut ram::State,
@@ -93,58 +143,20 @@ fn assume_role(
     request_id: &str,
     now: Timestamp,
 ) -> Result<Reply, ApiError> {
-    let invalid = |field: &str, message: &str| {
-        ApiError::new(400, format!("InvalidParameter.{field}"), message.to_owned())
-    };
-    let arn = params.need("RoleArn")?.to_owned();
-    let session = params.need("RoleSessionName")?.to_owned();
-    if !(2..=64).contains(&session.len())
-        || !session
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b".@_-".contains(&byte))
-    {
-        return Err(invalid(
-            "RoleSessionName",
-            "RoleSessionName must be 2 to 64 of letters, digits and . @ - _.",
-        ));
-    }
-    if !arn.starts_with("acs:ram::") || !arn.contains(":role/") {
-        return Err(invalid("RoleArn", "RoleArn has a wrong form."));
-    }
-    if let Some(external) = params
-        .get("ExternalId")
-        .filter(|id| !(2..=1224).contains(&id.len()))
-    {
-        return Err(invalid(
-            "ExternalId",
-            &format!("ExternalId must be 2 to 1224 characters, not {}.", external.len()),
-        ));
-    }
-    let policy = params.get("Policy").map(str::to_owned);
-    if let Some(policy) = &policy {
-        if policy.len() > 2048 {
-            return Err(invalid(
-                "PolicySize",
-                "Policy must not be longer than 2048 characters.",
-            ));
-        }
-        Document::parse(policy, DocumentKind::Permission)
-            .map_err(|reason| invalid("PolicyGrammar", &format!("Policy is not valid: {reason}.")))?;
-    }
+    let Wanted {
+        arn,
+        session,
+        policy,
+        facts,
+    } = wanted(params)?;
     let (account, role) = ram
         .role_by_arn(&arn)
         .ok_or_else(|| ApiError::new(404, "EntityNotExist.Role", "The specified role does not exist."))?;
     let (account, role) = (account.to_owned(), role.clone());
     let duration = params.number("DurationSeconds")?.unwrap_or(3600);
     if duration < 900 || duration > role.max_session {
-        return Err(invalid(
-            "DurationSeconds",
-            &format!("DurationSeconds must be 900 to {}.", role.max_session),
-        ));
-    }
-    let mut facts = ConditionFacts::new();
-    if let Some(external) = params.get("ExternalId") {
-        facts.insert("sts:ExternalId".to_owned(), external.to_owned());
+        let message = format!("DurationSeconds must be 900 to {}.", role.max_session);
+        return Err(invalid("DurationSeconds", &message));
     }
     let trusted = Document::parse(&role.trust, DocumentKind::Trust)
         .is_ok_and(|trust| trust.trusts("sts:AssumeRole", "RAM", &ram::State::trust_names(caller), &facts));
@@ -157,38 +169,11 @@ fn assume_role(
     }
     let expires = now + SignedDuration::from_secs(i64::try_from(duration).unwrap_or(3600));
     let (key_id, secret, token) = (ids.session_key(), ids.secret(), ids.token());
-    ram.put_key(
-        &key_id,
-        Key {
-            secret: secret.clone(),
-            account: account.clone(),
-            owner: KeyOwner::Session {
-                role: role.name.clone(),
-                role_id: role.id.clone(),
-                session: session.clone(),
-                token: token.clone(),
-                expires,
-                policy,
-            },
-            active: true,
-            created: now,
-        },
-    );
     let user = json!({
         "Arn": format!("acs:ram::{account}:role/{}/{session}", role.name.to_lowercase()),
         "AssumedRoleId": format!("{}:{session}", role.id),
     });
-    let event = json!({
-        "AssumedRoleUser": user,
-        "Credentials": {
-            "AccessKeyId": key_id,
-            "AccessKeySecret": "***",
-            "SecurityToken": "***",
-            "Expiration": iso_seconds(expires),
-        },
-    });
-    let reply = rpc::answer(
-        request_id,
+    let answer = |secret: &str, token: &str| {
         json!({
             "AssumedRoleUser": user,
             "Credentials": {
@@ -197,7 +182,24 @@ fn assume_role(
                 "SecurityToken": token,
                 "Expiration": iso_seconds(expires),
             },
-        }),
-    );
-    Ok(reply.event(event))
+        })
+    };
+    let reply = rpc::answer(request_id, answer(&secret, &token)).event(answer("***", "***"));
+    let owner = KeyOwner::Session {
+        role: role.name,
+        role_id: role.id,
+        session,
+        token,
+        expires,
+        policy,
+    };
+    let key = Key {
+        secret,
+        account,
+        owner,
+        active: true,
+        created: now,
+    };
+    ram.put_key(&key_id, key);
+    Ok(reply)
 }

@@ -125,7 +125,7 @@ pub struct ApiError {
     /// Headers to send with it (for example `x-acs-retry-after`).
     pub headers: Vec<(String, String)>,
     /// `AccessDeniedDetail` of RPC services.
-    pub detail: Option<serde_json::Value>,
+    pub detail: Option<Box<serde_json::Value>>,
 }
 
 impl ApiError {

@@ -192,7 +192,7 @@ impl State {
                 DeliveryDelay::SixtySeconds => seconds(60),
             };
         match assumptions.get::<DeliveryOrder>() {
-            DeliveryOrder::Swapped if count % 2 == 0 => at += seconds(3),
+            DeliveryOrder::Swapped if count.is_multiple_of(2) => at += seconds(3),
             DeliveryOrder::Swapped | DeliveryOrder::InOrder => {}
         }
         self.queue.push(
@@ -203,7 +203,7 @@ impl State {
             Due::Event(Box::new(event.clone())),
         );
         match assumptions.get::<DeliveryDuplicates>() {
-            DeliveryDuplicates::EveryThird if count % 3 == 0 => {
+            DeliveryDuplicates::EveryThird if count.is_multiple_of(3) => {
                 self.queue.push(
                     at + seconds(2),
                     account,
@@ -238,10 +238,8 @@ impl State {
                         .trail_mut(&item.account, &item.trail)
                         .and_then(|trail| trail.destination())
                         .is_some_and(|destination| destination == item.destination);
-                    if wanted {
-                        if let Err(error) = create_store(log, &item.destination, at) {
-                            tracing::info!(trail = item.trail, ?error, "a trail's log store was not made");
-                        }
+                    if wanted && let Err(error) = create_store(log, &item.destination, at) {
+                        tracing::info!(trail = item.trail, ?error, "a trail's log store was not made");
                     }
                 }
                 Due::Event(event) => {

@@ -101,7 +101,7 @@ fn canonical_request(inbound: &Inbound, names: &[&str], payload: &str) -> String
         .iter()
         .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
         .collect();
-    let headers: String = names
+    let headers: Vec<String> = names
         .iter()
         .map(|name| {
             let values: Vec<String> = inbound
@@ -114,10 +114,11 @@ fn canonical_request(inbound: &Inbound, names: &[&str], payload: &str) -> String
         })
         .collect();
     format!(
-        "{}\n{}\n{}\n{headers}\n{}\n{payload}",
+        "{}\n{}\n{}\n{}\n{}\n{payload}",
         inbound.method,
         inbound.path,
         query.join("&"),
+        headers.concat(),
         names.join(";")
     )
 }

@@ -7,10 +7,11 @@ use crate::wire::{ApiError, Inbound};
 
 /// Parses `2026-01-02T03:04:05Z`.
 pub(super) fn parse_time(text: &str) -> Result<Timestamp, ApiError> {
-    if text.len() == 20 && text.ends_with('Z') {
-        if let Ok(time) = text.parse() {
-            return Ok(time);
-        }
+    if text.len() == 20
+        && text.ends_with('Z')
+        && let Ok(time) = text.parse()
+    {
+        return Ok(time);
     }
     Err(ApiError::new(
         400,

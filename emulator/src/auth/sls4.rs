@@ -121,16 +121,17 @@ fn canonical_request(inbound: &Inbound, payload: &str) -> String {
         })
         .collect();
     headers.sort();
-    let lines: String = headers
+    let lines: Vec<String> = headers
         .iter()
         .map(|(name, value)| format!("{name}:{value}\n"))
         .collect();
     let names: Vec<&str> = headers.iter().map(|(name, _)| *name).collect();
     format!(
-        "{}\n{}\n{}\n{lines}\n{}\n{payload}",
+        "{}\n{}\n{}\n{}\n{}\n{payload}",
         inbound.method,
         inbound.path,
         query.join("&"),
+        lines.concat(),
         names.join(";")
     )
 }

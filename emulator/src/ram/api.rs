@@ -412,8 +412,14 @@ fn create_user(params: &Params, cx: &mut Context<'_>) -> Answered {
         .ok_or_else(|| not_exist("User", &name))?;
     user.display_name = display_name;
     user.comments = comments;
-    user.mobile_phone = params.get("MobilePhone").unwrap_or_default().to_owned();
-    user.email = params.get("Email").unwrap_or_default().to_owned();
+    params
+        .get("MobilePhone")
+        .unwrap_or_default()
+        .clone_into(&mut user.mobile_phone);
+    params
+        .get("Email")
+        .unwrap_or_default()
+        .clone_into(&mut user.email);
     Ok(json!({"User": user_value(user, false)}))
 }
 

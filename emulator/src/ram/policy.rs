@@ -119,15 +119,15 @@ impl Document {
     pub fn trusts(&self, action: &str, kind: &str, names: &[String], facts: &ConditionFacts) -> bool {
         let mut trusted = false;
         for statement in &self.statements {
-            let named = statement.principals.iter().any(|(principal_kind, patterns)| {
-                principal_kind == kind
+            let is_principal = statement.principals.iter().any(|(named_kind, patterns)| {
+                named_kind == kind
                     && patterns.iter().any(|pattern| {
                         names
                             .iter()
                             .any(|name| wildcard(&pattern.to_lowercase(), &name.to_lowercase()))
                     })
             });
-            if named
+            if is_principal
                 && statement.covers_action(action)
                 && statement
                     .conditions
