@@ -127,7 +127,8 @@ where
     let crd = K::crd_name();
     match api.list_metadata(&ListParams::default().limit(1)).await {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Err(format!(
+        // A kind that nobody serves is answered without a Status: only the code tells.
+        Err(kube::Error::Api(status)) if status.code == 404 => Err(format!(
             "the CustomResourceDefinition {crd} is missing; install it: ramtrail crds | kubectl apply --server-side -f -"
         )),
         Err(kube::Error::Api(status)) if status.is_forbidden() => Err(format!(
