@@ -292,6 +292,60 @@ def test_regions_are_described(trail):
     assert {"ap-southeast-1", "eu-central-1", "us-east-1"} <= set(by_id)
 
 
+def test_a_destination_of_another_account_needs_its_role(cloud, account, stranger, trail):
+    theirs = cloud.name("theirs")
+    stranger.log().create_project(theirs, "")
+    cloud.settle()
+    actiontrail_role(account)
+    with refused(("SlsProjectDoesNotExistException", "InsufficientSlsPolicyException", "InvalidParameterValue"),
+                 (400, 403)):
+        create(trail, target=arn(stranger, theirs))
+    assert describe(trail) is None
+    assert stranger.log().list_logstore(theirs).get_total() == 0
+
+
+def test_a_destination_may_lie_in_another_region(cloud, account, trail):
+    actiontrail_role(account)
+    abroad, name = account.log(region="ap-southeast-1"), cloud.name("abroad")
+    abroad.create_project(name, "")
+    cloud.settle()
+    create(trail, target=arn(account, name, "ap-southeast-1"))
+    cloud.eventually(lambda: abroad.list_logstore(name).get_logstores() == ["actiontrail_ram-audit"])
+    with refused("SlsProjectDoesNotExistException", 400):
+        create(trail, "other-trail", target=arn(account, name, "cn-hangzhou"))
+
+
+@pytest.mark.parametrize("change, code", [
+    ({"event_rw": "Sometimes"}, "InvalidParameterValue"),
+    ({"sls_project_arn": "acs:log:cn-hangzhou:{uid}:project/no-such-project-at-all"}, "SlsProjectDoesNotExistException"),
+])
+def test_a_refused_update_changes_nothing(cloud, account, target, change, code):
+    trail = account.trail()
+    create(trail, target=target)
+    cloud.settle()
+    values = {"event_rw": "All", "sls_project_arn": target, "trail_region": "All",
+              **{k: v.format(uid=account.uid) for k, v in change.items()}}
+    with refused(code, 400):
+        trail.update_trail(m.UpdateTrailRequest(name="ram-audit", **values))
+    found = describe(trail)
+    assert (found.event_rw, found.sls_project_arn) == ("All", target)
+
+
+def test_start_and_stop_may_be_repeated(cloud, trail, target):
+    create(trail, target=target)
+    cloud.settle()
+    for _ in range(2):
+        trail.start_logging(m.StartLoggingRequest(name="ram-audit"))
+    cloud.settle()
+    first = describe(trail)
+    assert first.status == "Enable"
+    for _ in range(2):
+        trail.stop_logging(m.StopLoggingRequest(name="ram-audit"))
+    cloud.settle()
+    assert describe(trail).status == "Disable"
+    assert describe(trail).start_logging_time == first.start_logging_time
+
+
 # --- LookupEvents -------------------------------------------------------------------------------------
 
 
@@ -426,6 +480,28 @@ def test_global_events_are_seen_in_every_region_or_in_their_storage_region(cloud
 
 def test_lookups_show_one_account(cloud, account, stranger, history):
     assert lookup(stranger.trail(), ("EventName", "CreateGroup")).events == []
+
+
+def test_pages_stay_apart_while_new_events_arrive(cloud, account, trail, history):
+    first = lookup(trail, ("EventName", "CreateGroup"), max_results="4")
+    for n in range(3):
+        account.ram().create_group(ram_models.CreateGroupRequest(group_name=f"later-{n}"))
+    cloud.jump(LOOKUP)
+    second = lookup(trail, ("EventName", "CreateGroup"), max_results="4", next_token=first.next_token)
+    ids = [e["eventId"] for e in first.events + second.events]
+    assert len(ids) == len(set(ids)) == 7
+
+
+def test_of_two_values_for_one_key_the_second_counts(cloud, trail, history):
+    found = lookup(trail, ("ResourceName", "group-1"), ("ResourceName", "group-2")).events
+    assert {e["requestParameters"]["GroupName"] for e in found} == {"group-2"}
+
+
+def test_without_times_the_last_seven_days_are_looked_up(cloud, trail, history):
+    cloud.jump(8 * DAY)
+    assert lookup(trail, ("EventName", "CreateGroup")).events == []
+    older = lookup(trail, ("EventName", "CreateGroup"), start_time=iso(history - 60), end_time=iso(cloud.now()))
+    assert len(older.events) == 7
 
 
 # --- Delivery-history jobs and data events -------------------------------------------------------------

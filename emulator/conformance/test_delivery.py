@@ -225,6 +225,67 @@ def test_a_deleted_store_is_seen_in_the_status(cloud, account, project, logging_
     cloud.eventually(broken)
 
 
+def test_a_deleted_project_is_told_as_an_error(cloud, account, project, logging_trail):
+    account.log().delete_project(project)
+    cloud.settle()
+
+    def broken():
+        account.ram().list_users(ram_models.ListUsersRequest())
+        status = logging_trail.get_trail_status(m.GetTrailStatusRequest(name=TRAIL)).body
+        return status if status.latest_delivery_log_service_error else None
+
+    status = cloud.eventually(broken)
+    assert "ProjectNotExist" in status.latest_delivery_log_service_error
+    assert (status.is_logging, status.sls_log_store_status) == (True, False)
+
+
+def test_a_trail_with_a_role_of_its_own_delivers_without_the_linked_one(cloud, account, project):
+    arn = role(account, "writer", trust(Service=["actiontrail.aliyuncs.com"]))
+    attach(account, "AliyunActionTrailDeliveryPolicy", role="writer", kind="System")
+    trail = account.trail()
+    trail.create_trail(m.CreateTrailRequest(
+        name=TRAIL, event_rw="All", trail_region="All", sls_write_role_arn=arn,
+        sls_project_arn=f"acs:log:cn-hangzhou:{account.uid}:project/{project}"))
+    cloud.settle()
+    trail.start_logging(m.StartLoggingRequest(name=TRAIL))
+    cloud.eventually(lambda: STORE in account.log().list_logstore(project).get_logstores())
+    cloud.settle()
+    with refused("EntityNotExist.Role", 404):
+        account.ram().get_role(ram_models.GetRoleRequest(role_name="AliyunServiceRoleForActionTrail"))
+    account.ram().create_user(ram_models.CreateUserRequest(user_name="alice"))
+    assert cloud.eventually(lambda: named(account, project, "CreateUser"))
+
+
+def test_a_trail_delivers_into_another_region(cloud, account):
+    actiontrail_role(account)
+    abroad, name = account.log(region="ap-southeast-1"), cloud.name("abroad")
+    abroad.create_project(name, "")
+    cloud.settle()
+    trail = account.trail()
+    trail.create_trail(m.CreateTrailRequest(
+        name=TRAIL, event_rw="All", trail_region="All",
+        sls_project_arn=f"acs:log:ap-southeast-1:{account.uid}:project/{name}"))
+    cloud.settle()
+    trail.start_logging(m.StartLoggingRequest(name=TRAIL))
+    cloud.eventually(lambda: STORE in abroad.list_logstore(name).get_logstores())
+    cloud.settle()
+    account.ram().create_user(ram_models.CreateUserRequest(user_name="alice"))
+    cloud.eventually(lambda: any('"CreateUser"' in row["event"] for row in pulled(abroad, name, STORE)))
+
+
+def test_two_trails_each_deliver_their_copy(cloud, account, project, logging_trail):
+    logging_trail.create_trail(m.CreateTrailRequest(
+        name="second-trail", event_rw="Write", trail_region="All",
+        sls_project_arn=f"acs:log:cn-hangzhou:{account.uid}:project/{project}"))
+    cloud.settle()
+    logging_trail.start_logging(m.StartLoggingRequest(name="second-trail"))
+    cloud.eventually(lambda: "actiontrail_second-trail" in account.log().list_logstore(project).get_logstores())
+    cloud.settle()
+    account.ram().create_user(ram_models.CreateUserRequest(user_name="alice"))
+    cloud.eventually(lambda: named(account, project, "CreateUser"))
+    cloud.eventually(lambda: named(account, project, "CreateUser", "actiontrail_second-trail"))
+
+
 def test_another_accounts_calls_do_not_arrive(cloud, account, project, stranger, logging_trail):
     stranger.ram().create_user(ram_models.CreateUserRequest(user_name="foreign"))
     account.ram().create_user(ram_models.CreateUserRequest(user_name="own"))

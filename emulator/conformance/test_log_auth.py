@@ -199,33 +199,3 @@ def test_an_account_has_room_for_so_many_projects(launch):
     with refused("ProjectQuotaExceed", (400, 403)):
         log.create_project(small.name("three"), "")
     small.account().log().create_project(small.name("others"), "")
-
-
-def test_a_new_project_may_be_invisible_at_first(launch):
-    for behaviour, code, status in (("not_exist_3s", "ProjectNotExist", 404), ("forbidden_3s", "ProjectForbidden", 403)):
-        own = launch(assume={"sls.project.visible": behaviour})
-        log, name = own.account().log(), own.name("young")
-        log.create_project(name, "")
-        with refused(code, status, name):
-            log.get_project(name)
-        own.jump(4)
-        assert log.get_project(name).get_projectname() == name
-
-
-def test_a_project_name_is_taken_in_one_region_or_in_all(launch):
-    for behaviour in ("global", "per_region"):
-        own = launch(assume={"sls.project.name_scope": behaviour})
-        account, name = own.account(), own.name("scoped")
-        account.log().create_project(name, "here")
-        own.settle()
-        abroad = account.log(region="ap-southeast-1")
-        if behaviour == "global":
-            with refused("ProjectAlreadyExist", 400, "already exist"):
-                abroad.create_project(name, "there")
-            with refused("ProjectNotExist", 404):
-                abroad.get_project(name)
-        else:
-            abroad.create_project(name, "there")
-            own.settle()
-            assert abroad.get_project(name).get_description() == "there"
-        assert account.log().get_project(name).get_description() == "here"

@@ -5,7 +5,7 @@ import os
 import pytest
 from aliyun.log import GetHistogramsRequest
 from cloud import refused
-from records import ids, index, put
+from records import ids, index, put, pulled
 
 SERVICE = "Log Service: logs and search (aliyun-log-python-sdk)"
 
@@ -78,6 +78,37 @@ def test_writing_needs_the_store_and_the_owner(cloud, account, project, store, s
         put(account.log(), cloud.name("missing"), store, rows)
     with refused("Unauthorized", 401):
         put(stranger.log(), project, store, rows)
+
+
+class Bytes:
+    """Something that the SDK can write in place of a log group."""
+
+    def __init__(self, raw):
+        self.raw = raw
+
+    def SerializeToString(self):
+        return self.raw
+
+
+def test_what_is_no_log_group_is_refused(cloud, account, project, indexed):
+    for compress in (True, False):
+        with refused("PostBodyInvalid", 400):
+            account.log().put_log_raw(project, indexed, Bytes(b"\xff\xffno protobuf at all"), compress=compress)
+
+
+def test_bytes_in_a_value_are_kept(cloud, log, project, store):
+    put(log, project, store, [(cloud.now(), {"id": "bytes", "raw": "\u0000\u0001 tab\t line\n end"})])
+    cloud.settle()
+    (row,) = pulled(log, project, store)
+    assert row["raw"] == "\u0000\u0001 tab\t line\n end"
+
+
+def test_an_empty_value_is_a_value(cloud, log, project, indexed):
+    at = cloud.now()
+    put(log, project, indexed, [(at, {"id": "empty", "level": ""})])
+    cloud.settle()
+    (row,) = log.get_log(project, indexed, at - 60, at + 60).get_logs()
+    assert row.get_contents()["level"] == ""
 
 
 # --- Reading ------------------------------------------------------------------------------------------
@@ -291,6 +322,11 @@ SEARCHES = [
     ("service: *", "create delete assume disk"),
     ("not service: *", "plain"),
     # and, or, not in any case; parentheses
+    ('"service": Ram', "create delete"),
+    ('"event.eventName": CreateUser', "create"),
+    ("event.eventName:CreateUser", "create"),
+    ("event.userIdentity.userName: job-17", "assume"),
+    ("event.errorCode: NoPermission*", "delete"),
     ("level: info and service: Ram", "create"),
     ("level: info AND service: Ram", "create"),
     ("level: info And service: Sts", "assume"),
@@ -313,6 +349,11 @@ SEARCHES = [
     ('"AssumeRole by"', "assume"),
     ('"and"', ""),
     ('level: "warn" or level: "error"', "delete disk"),
+    ('text: "by root"', "delete"),
+    ("text: by", "create delete assume"),
+    ("not text: by and level: info", "plain"),
+    ("alice or trainer", "create assume"),
+    ("203.0.113.7", "create"),
     # JSON leaves
     ("event.serviceName: Ram", "create delete"),
     ("event.userIdentity.type: root-account", "delete"),

@@ -237,6 +237,19 @@ def test_saved_search_names_have_three_to_sixty_three_characters(cloud, account,
             account.log().create_savedsearch(project, search(name))
 
 
+def test_saved_searches_have_their_number(launch):
+    small = launch(quotas={"sls.savedsearches": 1, "sls.dashboards": 1})
+    log, project = small.account().log(), small.name("small")
+    log.create_project(project, "")
+    small.settle()
+    log.create_savedsearch(project, search("first"))
+    with refused("ExceedQuota", 400, "quota"):
+        log.create_savedsearch(project, search("second"))
+    log.create_dashboard(project, dashboard("first"))
+    with refused("ExceedQuota", 400):
+        log.create_dashboard(project, dashboard("second"))
+
+
 def dashboard(name, **more):
     chart = {"title": "per hour", "type": "linepro", "action": {},
              "search": {"logstore": "store", "topic": "", "query": "* | select 1", "start": "-3600s", "end": "now"},

@@ -335,6 +335,21 @@ def test_both_reading_calls_agree(cloud, sls, project, store):
         sls.get_logs_v2(project, store, m.GetLogsV2Request(from_=at, to=at + 10, query="* | select 1"))
 
 
+def test_a_page_holds_at_most_a_hundred(cloud, account, project, store):
+    sls = account.sls()
+    sls.create_index(project, store, m.CreateIndexRequest(body=index("id")))
+    cloud.settle()
+    at = cloud.now()
+    put(sls, project, store, [(at, {"id": str(n)}) for n in range(120)])
+    cloud.settle()
+    body = sls.get_logs_v2(project, store, m.GetLogsV2Request(from_=at - 60, to=at + 60, line=500)).body
+    assert len(body.data) == body.meta.count == 100
+    for broken in ({"line": -1}, {"offset": -1}, {"from_": -5}):
+        request = m.GetLogsV2Request(**{"from_": at - 60, "to": at + 60, **broken})
+        with refused(("ParameterInvalid", "InvalidLine", "InvalidOffset", "InvalidTimeRange"), 400):
+            sls.get_logs_v2(project, store, request)
+
+
 def test_a_histogram_counts(cloud, sls, project, store):
     sls.create_index(project, store, m.CreateIndexRequest(body=index("id")))
     cloud.settle()

@@ -1,8 +1,10 @@
 """Projects and tags through aliyun-log-python-sdk."""
 
+import concurrent.futures
 import re
 
 import pytest
+from aliyun.log import LogException
 from cloud import refused
 
 SERVICE = "Log Service: aliyun-log-python-sdk"
@@ -219,6 +221,35 @@ def test_a_call_takes_one_to_twenty_tags(cloud, log, project):
     with refused("PostBodyInvalid", 400, "exceed"):
         log.untag_project(project, *[f"key{number:02}" for number in range(21)])
     assert tags_of(log, project) == twenty
+
+
+def test_a_project_holds_at_most_twenty_tags(cloud, account, project):
+    log = account.log()
+    log.tag_project(project, **{f"key{number:02}": "x" for number in range(15)})
+    cloud.settle()
+    log.tag_project(project, **{f"key{number:02}": "y" for number in range(20)})
+    cloud.settle()
+    with refused(("PostBodyInvalid", "ParameterInvalid", "ExceedQuota", "ProjectQuotaExceed"), (400, 403)):
+        log.tag_project(project, another="x")
+    assert len(tags_of(log, project)) == 20 and set(tags_of(log, project).values()) == {"y"}
+
+
+def test_a_name_wanted_by_many_at_once_goes_to_one(cloud):
+    accounts, name = [cloud.account() for _ in range(6)], cloud.name("race")
+
+    def take(account):
+        try:
+            account.log().create_project(name, account.uid)
+        except LogException as error:
+            return error.get_error_code()
+        return "taken"
+
+    with concurrent.futures.ThreadPoolExecutor(len(accounts)) as pool:
+        outcomes = list(pool.map(take, accounts))
+    assert sorted(outcomes) == ["ProjectAlreadyExist"] * 5 + ["taken"]
+    cloud.settle()
+    winner = accounts[outcomes.index("taken")]
+    assert winner.log().get_project(name).get_description() == winner.uid
 
 
 def test_a_missing_project_cannot_be_tagged(cloud, log):

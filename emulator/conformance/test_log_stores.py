@@ -212,6 +212,20 @@ def test_a_missing_shard_cannot_be_split_or_merged(cloud, account, project, stor
         account.log().merge_shard(project, store, 9)
 
 
+def test_shards_take_no_more_than_the_project_has_room_for(launch):
+    small = launch(quotas={"sls.shards": 3})
+    log, project = small.account().log(), small.name("small")
+    log.create_project(project, "")
+    small.settle()
+    log.create_logstore(project, "one", shard_count=2)
+    small.settle()
+    with refused("ProjectQuotaExceed", 400):
+        log.create_logstore(project, "two", shard_count=2)
+    log.create_logstore(project, "three", shard_count=1)
+    small.settle()
+    assert sorted(log.list_logstore(project).get_logstores()) == ["one", "three"]
+
+
 # --- Index --------------------------------------------------------------------------------------------
 
 
@@ -277,6 +291,16 @@ def test_an_absent_index_can_be_neither_updated_nor_deleted(cloud, log, project,
         log.update_index(project, store, event_index())
     with refused("ParameterInvalid", 400, "index is not created"):
         log.delete_index(project, store)
+
+
+def test_a_query_store_takes_no_columns(cloud, log, project):
+    log.create_logstore(project, "cheap", mode="query")
+    cloud.settle()
+    assert log.get_logstore(project, "cheap").mode == "query"
+    with refused(("ParameterInvalid", "IndexInfoInvalid", "NotSupported"), 400):
+        log.create_index(project, "cheap", event_index())
+    keys = {"level": IndexKeyConfig(TOKENS, doc_value=False)}
+    log.create_index(project, "cheap", IndexConfig(line_config=IndexLineConfig(TOKENS), key_config_list=keys))
 
 
 def test_an_index_without_line_and_keys_is_refused(cloud, log, project, store):
