@@ -53,8 +53,8 @@ operations! {
     STOP_ETL, "StopETL", Write, LogManagement, "StopETL";
 }
 
-/// Log stores asked for per page, the API's maximum.
-const PAGE: usize = 500;
+/// Log stores asked for per page: as many as a project may have unless its limit was raised.
+const PAGE: usize = 200;
 
 /// Pages read of one list at most: more than any quota allows, and an end for a server that never ends.
 const MAX_PAGES: usize = 200;

@@ -223,9 +223,11 @@ impl Run<'_> {
             .without_max_times()
             .build();
         let mut used_up = UsedUp::default();
+        let mut last: Option<Error> = None;
         loop {
             if let Err(kind) = self.wait_for_budget().await {
-                return Err(self.error(kind));
+                // What the cloud said before tells more than that there was no time for another attempt.
+                return Err(last.unwrap_or_else(|| self.error(kind)));
             }
             let started = Instant::now();
             let result = self.attempt(read).await;
@@ -252,10 +254,9 @@ impl Run<'_> {
                 retry_in_ms = delay.map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
                 "attempt failed"
             );
-            match delay {
-                Some(delay) => tokio::time::sleep(delay).await,
-                None => return Err(error),
-            }
+            let Some(delay) = delay else { return Err(error) };
+            tokio::time::sleep(delay).await;
+            last = Some(error);
         }
     }
 
@@ -326,6 +327,10 @@ impl Run<'_> {
             .acquire(&scope, operation.quota, *lane, self.deadline)
             .await
             .map_err(|_| ErrorKind::Budget)?;
+        // Sending now would only time out, and leave a write in doubt.
+        if Instant::now() >= self.deadline {
+            return Err(ErrorKind::Budget);
+        }
         if !waited.is_zero() {
             shared
                 .observer
@@ -393,11 +398,13 @@ impl Run<'_> {
             && let Some(skew) = shared.clock.learn(service, date, sent, received)
         {
             shared.observer.clock_skew(service, skew.as_secs_f64());
-            tracing::debug!(
-                service = service.as_str(),
-                seconds = skew.as_secs_f64(),
-                "clock differs"
-            );
+            if !skew.is_zero() {
+                tracing::debug!(
+                    service = service.as_str(),
+                    seconds = skew.as_secs_f64(),
+                    "clock differs"
+                );
+            }
         }
         self.info.cloud_time = date.unwrap_or_else(|| shared.clock.cloud_now());
     }

@@ -325,7 +325,12 @@ async fn a_throttled_write_is_repeated_whatever_its_status() {
             rpc_error(status, "Throttling.User"),
             response(200, &[], r#"{"RequestId":"R"}"#),
         ]);
-        let answer = stage.clients.action_trail.create_trail("ram-audit", &settings()).await.unwrap();
+        let answer = stage
+            .clients
+            .action_trail
+            .create_trail("ram-audit", &settings())
+            .await
+            .unwrap();
         assert_eq!(answer.call.attempts, 2, "{status}");
     }
 }
@@ -553,4 +558,36 @@ fn debug_of_requests_and_callers_shows_no_secret() {
     let stage = Stage::new([]);
     let shown = format!("{:?} {:?}", stage.clients, stage.cloud);
     assert!(!shown.contains("very-secret-key"), "{shown}");
+}
+
+#[tokio::test]
+async fn without_time_for_another_attempt_the_clouds_own_error_is_given() {
+    let stage = Stage::new([rpc_error(503, "ServiceUnavailable")]);
+    let mut options = CloudOptions::new(ClusterId::new("c").unwrap());
+    options.rates.sts = 0.02;
+    options.retry.max_delay = Duration::from_millis(1);
+    options.retry.min_delay = Duration::from_millis(1);
+    let cloud = Cloud::new(
+        options,
+        Arc::clone(&stage.script) as _,
+        Arc::clone(&stage.observer) as _,
+    );
+    let keys = StaticCredentials::new("test", Credential::new("a", "bbbb"));
+    let clients = cloud.clients(Arc::new(keys), &Region::new("cn-hangzhou").unwrap());
+    let error = clients.sts.get_caller_identity().await.unwrap_err();
+    assert_eq!(error.code(), Some("ServiceUnavailable"));
+    assert_eq!(stage.sent().len(), 1);
+}
+
+#[tokio::test]
+async fn a_call_whose_time_is_over_is_not_sent() {
+    let stage = Stage::new([]);
+    let clients = stage.clients.with_timeout(Duration::ZERO);
+    let error = clients
+        .action_trail
+        .create_trail("ram-audit", &settings())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Budget);
+    assert!(!error.outcome_unknown, "nothing was sent");
 }
