@@ -83,6 +83,13 @@ assumption! {
         /// 404.
         NotFound = "404",
     }
+    /// Whether an index finds logs that came before it.
+    pub enum IndexReach("sls.index.reach") {
+        /// Only logs that came after it.
+        NewLogs = "new_logs",
+        /// All logs, as if they were reindexed.
+        AllLogs = "all_logs",
+    }
     /// A search condition on a field without index.
     pub enum UnindexedCondition("sls.search.unindexed_key") {
         /// ParameterInvalid.
@@ -134,6 +141,7 @@ pub fn registered() -> Vec<Declared> {
         Declared::of::<PutShardCount>(),
         Declared::of::<ModeToQuery>(),
         Declared::of::<IndexAbsentStatus>(),
+        Declared::of::<IndexReach>(),
         Declared::of::<UnindexedCondition>(),
         Declared::of::<StartsItself>(),
         Declared::of::<StartRunning>(),

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::assumptions::IndexReach;
 use super::errors::{bad, parameter_invalid, post_body_invalid};
 use super::index::Index;
 use super::shards::parse_key;
@@ -120,12 +121,18 @@ impl LogStore {
         }
     }
 
-    /// All groups with the index that finds them: an index does not reach logs that came before it.
-    pub(super) fn searchable(&self) -> impl Iterator<Item = (&StoredGroup, &Arc<Index>)> {
+    /// All groups with the index that finds them.
+    pub(super) fn searchable(&self, reach: IndexReach) -> impl Iterator<Item = (&StoredGroup, &Arc<Index>)> {
         self.data
             .values()
             .flat_map(ShardData::groups)
-            .filter_map(|group| group.index.as_ref().map(|index| (group, index)))
+            .filter_map(move |group| {
+                let index = match reach {
+                    IndexReach::NewLogs => group.index.as_ref(),
+                    IndexReach::AllLogs => self.index.as_ref(),
+                };
+                index.map(|index| (group, index))
+            })
     }
 
     fn shard_data(&self, shard: u32) -> Result<Option<&ShardData>, ApiError> {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::State;
 use super::arguments::Arguments;
-use super::assumptions::UnindexedCondition;
+use super::assumptions::{IndexReach, UnindexedCondition};
 use super::data::{StoredGroup, StoredLog};
 use super::errors::{bad, parameter_invalid};
 use super::index::Index;
@@ -117,7 +117,7 @@ fn find<'a>(cx: &CallContext<'_>, store: &'a LogStore, wanted: &Wanted) -> Resul
     };
     // Logs are found by the index of their time; most share one.
     let mut bound: Option<(&Arc<Index>, Evaluator<'_>)> = None;
-    for (group, index) in store.searchable() {
+    for (group, index) in store.searchable(cx.assumptions.get::<IndexReach>()) {
         if wanted.topic.as_deref().is_some_and(|topic| topic != group.topic) {
             continue;
         }

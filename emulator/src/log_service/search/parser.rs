@@ -51,7 +51,7 @@ pub struct Term {
 pub enum Test {
     /// The field is there (`key: *`).
     Exists,
-    /// A bare word; `*` and `?` are wildcards, though not in front: such a word finds nothing.
+    /// A bare word; `*` and `?` are wildcards.
     Word(String),
     /// Quoted text: all its words occur, in any order.
     Quoted(String),
@@ -446,7 +446,10 @@ impl Parser {
                 self.count(position)?;
                 Ok(Node::All)
             }
-            _ => self.term(None, Test::Word(name), position),
+            _ => {
+                let asks = bare(name, position)?;
+                self.term(None, asks, position)
+            }
         }
     }
 
@@ -507,7 +510,7 @@ impl Parser {
         let position = token.position;
         let asks = match token.kind {
             Kind::Word(word) if word == "*" => Test::Exists,
-            Kind::Word(word) => Test::Word(word),
+            Kind::Word(word) => bare(word, position)?,
             Kind::Quoted(text) => Test::Quoted(text),
             Kind::Phrase(text) => Test::Phrase(text),
             Kind::OpenRange => {
@@ -632,6 +635,17 @@ impl Parser {
     }
 }
 
+/// A bare word; wildcards may not stand in front (documents: in the middle or at the end of a word).
+fn bare(word: String, position: usize) -> Result<Test, SyntaxError> {
+    if word.starts_with(['*', '?']) {
+        return Err(SyntaxError {
+            message: "a wildcard cannot begin a word".to_owned(),
+            position,
+        });
+    }
+    Ok(Test::Word(word))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -748,6 +762,8 @@ mod tests {
             ("k:a:b", 3),
             ("k > x", 4),
             ("k in [1", 7),
+            ("*abc", 0),
+            ("k:?x", 2),
             ("k != ''", 5),
             ("中 and )", 6),
         ];
