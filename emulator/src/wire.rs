@@ -9,20 +9,20 @@ use percent_encoding::percent_decode_str;
 /// One request exactly as it came over the wire.
 #[derive(Debug, Clone)]
 pub struct Inbound {
-    /// HTTP method.
-    pub method: Method,
-    /// `Host` as received, with port if the client sent one.
-    pub host: String,
-    /// Path as received, still escaped; begins with `/`.
-    pub path: String,
-    /// Query as received, still escaped, without `?`; empty if there is none.
-    pub query: String,
-    /// Headers as received.
-    pub headers: HeaderMap,
-    /// Body as received (still compressed).
-    pub body: Bytes,
     /// Address of the caller.
     pub peer: SocketAddr,
+    /// `Host` as received, with port if the client sent one.
+    pub host: String,
+    /// HTTP method.
+    pub method: Method,
+    /// Query as received, still escaped, without `?`; empty if there is none.
+    pub query: String,
+    /// Path as received, still escaped; begins with `/`.
+    pub path: String,
+    /// Body as received (still compressed).
+    pub body: Bytes,
+    /// Headers as received.
+    pub headers: HeaderMap,
 }
 
 impl Inbound {

@@ -296,3 +296,64 @@ fn deliveries_are_made_without_anyone_calling() {
             .contains(&"GetCallerIdentity".to_owned())
     });
 }
+
+#[test]
+fn another_accounts_project_is_written_with_a_role_of_that_account() {
+    const OTHER: &str = "2000000000000002";
+    let mut cloud = documented(&[]);
+    let own = cloud.key.clone();
+    cloud.admin(
+        "POST",
+        "identities",
+        &json!({"accessKeyId": "LTAIarchive", "accessKeySecret": "s", "account": OTHER}),
+    );
+    cloud.key = ("LTAIarchive".to_owned(), "s".to_owned());
+    cloud.log(
+        "POST",
+        "",
+        "/",
+        &json!({"projectName": "archive", "description": ""}),
+    );
+    let trust = json!({"Version": "1", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole",
+        "Principal": {"Service": [format!("{ACCOUNT}@actiontrail.aliyuncs.com")]}}]});
+    let role = [
+        ("RoleName", "delivery"),
+        ("AssumeRolePolicyDocument", &trust.to_string()),
+    ];
+    assert_eq!(cloud.ram("CreateRole", &role).status, 200);
+    let archive = cloud.key.clone();
+    cloud.key = own.clone();
+    let arn = format!("acs:log:cn-hangzhou:{OTHER}:project/archive");
+    let name = ("Name", "far-trail");
+    let without = cloud.trail("CreateTrail", &[name, ("SlsProjectArn", &arn)]);
+    assert_eq!(without.code(), "InsufficientSlsPolicyException");
+    let role_arn = format!("acs:ram::{OTHER}:role/delivery");
+    let with = cloud.trail(
+        "CreateTrail",
+        &[name, ("SlsProjectArn", &arn), ("SlsWriteRoleArn", &role_arn)],
+    );
+    assert_eq!(with.status, 200, "{with:?}");
+    assert_eq!(cloud.trail("StartLogging", &[name]).status, 200);
+    cloud.sts("GetCallerIdentity", &[]);
+    cloud.jump(5);
+    cloud.key = archive;
+    let events = cloud.delivered("archive", "far-trail");
+    assert!(
+        events
+            .iter()
+            .any(|event| event["eventName"] == "GetCallerIdentity" && event["recipientAccountId"] == ACCOUNT)
+    );
+    // The other account's own calls are not in it.
+    assert!(events.iter().all(|event| event["eventName"] != "CreateRole"));
+    assert_eq!(cloud.ram("DeleteRole", &[("RoleName", "delivery")]).status, 200);
+    cloud.key = own;
+    cloud.sts("GetCallerIdentity", &[]);
+    cloud.jump(5);
+    let status = cloud.trail("GetTrailStatus", &[name]).json();
+    assert!(
+        status["LatestDeliveryLogServiceError"]
+            .as_str()
+            .unwrap()
+            .contains("delivery")
+    );
+}

@@ -249,6 +249,25 @@ impl State {
         }
     }
 
+    /// Whether the role that a trail writes with exists: its own, else the service-linked one.
+    fn may_write(&self, item: &Item, ram: &ram::State) -> Result<(), String> {
+        let own = self
+            .trails
+            .get(&item.account)
+            .and_then(|trails| trails.get(&item.trail))
+            .map(|trail| trail.settings.sls_write_role_arn.as_str())
+            .filter(|arn| !arn.is_empty());
+        match own {
+            Some(arn) if !ram.role_exists(arn) => Err(format!(
+                "Write to Log Service failed: the role {arn} does not exist."
+            )),
+            None if !ram.has_linked_role(&item.account, SERVICE) => {
+                Err("Write to Log Service failed: the service-linked role does not exist.".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn deliver(
         &mut self,
         item: &Item,
@@ -258,7 +277,10 @@ impl State {
         assumptions: &Assumptions,
         at: Timestamp,
     ) {
-        let outcome = write(item, event, log, ram, assumptions, at);
+        let outcome = match self.may_write(item, ram) {
+            Ok(()) => write(item, event, log, assumptions, at),
+            Err(reason) => Err(reason),
+        };
         let Some(trail) = self.trail_mut(&item.account, &item.trail) else {
             return;
         };
@@ -304,14 +326,10 @@ fn write(
     item: &Item,
     event: &Event,
     log: &mut log_service::State,
-    ram: &ram::State,
     assumptions: &Assumptions,
     at: Timestamp,
 ) -> Result<(), String> {
     let to = &item.destination;
-    if !ram.has_linked_role(&item.account, SERVICE) {
-        return Err("Write to Log Service failed: the service-linked role does not exist.".to_owned());
-    }
     let record = || VendorLog {
         time: event.time.as_second(),
         topic: TOPIC.to_owned(),

@@ -41,6 +41,8 @@ static NONCE: AtomicU64 = AtomicU64::new(0);
 pub struct Cloud {
     pub address: SocketAddr,
     pub emulator: Option<Emulator>,
+    /// Id and secret of the key that signs.
+    pub key: (String, String),
     runtime: tokio::runtime::Runtime,
 }
 
@@ -89,6 +91,7 @@ impl Cloud {
         Self {
             address: emulator.address,
             emulator: Some(emulator),
+            key: (KEY.to_owned(), SECRET.to_owned()),
             runtime,
         }
     }
@@ -161,7 +164,16 @@ impl Cloud {
     /// A signed RPC request.
     pub fn rpc_request(&self, host: &str, version: &str, action: &str, params: &[(&str, &str)]) -> Vec<u8> {
         let nonce = NONCE.fetch_add(1, Ordering::Relaxed).to_string();
-        rpc_request_at(host, version, action, params, self.now(), &nonce, KEY, SECRET)
+        rpc_request_at(
+            host,
+            version,
+            action,
+            params,
+            self.now(),
+            &nonce,
+            &self.key.0,
+            &self.key.1,
+        )
     }
 
     pub fn rpc(&self, host: &str, version: &str, action: &str, params: &[(&str, &str)]) -> Option<Answer> {
@@ -222,11 +234,12 @@ impl Cloud {
              x-log-signaturemethod:hmac-sha1\n{resource}",
             body.len()
         );
-        let signature = hmac_sha1(SECRET, &text);
+        let signature = hmac_sha1(&self.key.1, &text);
+        let key = &self.key.0;
         let mut request = format!(
             "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nDate: {date}\r\n\
              x-log-apiversion: 0.6.0\r\nx-log-bodyrawsize: {}\r\nx-log-signaturemethod: hmac-sha1\r\n\
-             Authorization: LOG {KEY}:{signature}\r\nContent-Length: {}\r\n",
+             Authorization: LOG {key}:{signature}\r\nContent-Length: {}\r\n",
             body.len(),
             body.len()
         );
