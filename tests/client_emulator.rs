@@ -888,6 +888,8 @@ async fn wrong_keys_are_told_from_missing_permissions_and_foreign_projects() {
 }
 
 /// Each operation, allowed exactly what our tables say it takes, and nothing else.
+// Two lists of all operations.
+#[allow(clippy::too_many_lines)]
 #[tokio::test]
 async fn the_permissions_that_we_name_are_enough() {
     let stage = Stage::start(&["--quota", "sls.meta.qps=100000"]);

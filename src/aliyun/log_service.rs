@@ -755,7 +755,8 @@ impl LogService {
         let mut call = self.of_project(operation, method, project, &format!("/etls/{job}"));
         call.query
             .extend(action.map(|action| ("action".to_owned(), action.to_owned())));
-        call.resource = format!("{}/etl/{job}", call.resource);
+        // No source names the ARN of these jobs; other jobs of Log Service have this form.
+        call.resource = format!("{}/job/{job}", call.resource);
         call
     }
 }
