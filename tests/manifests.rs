@@ -535,3 +535,141 @@ fn a_wrong_value_fails_to_render() {
     let error = render_text(&[r#"serviceAccount={"create":false}"#]).unwrap_err();
     assert!(error.contains("serviceAccount.name"), "{error}");
 }
+
+#[test]
+fn the_readme_explains_every_reason_condition_and_flag() {
+    use ramtrail::api::condition::{self, reason};
+    let readme = read("README.md");
+    for (reason, meaning) in reason::ALL.iter().zip(reason::MEANINGS) {
+        let row = format!("| `{reason}` |{meaning} |");
+        assert!(readme.contains(&row), "the README lacks the row {row}");
+    }
+    let rows = readme.split("| reason | meaning |\n|---|---|\n").nth(1).unwrap();
+    let rows = rows.lines().take_while(|line| line.starts_with("| `")).count();
+    assert_eq!(rows, reason::ALL.len(), "the README has a reason that is none");
+    for type_ in [
+        condition::READY,
+        condition::SYNCED,
+        condition::RECONCILING,
+        condition::STALLED,
+        condition::PROTECTED,
+        condition::LOGGING,
+        condition::DELIVERING,
+    ] {
+        assert!(readme.contains(&format!("| `{type_}` |")), "{type_}");
+    }
+    let cli = <Cli as clap::CommandFactory>::command();
+    let run = cli.find_subcommand("run").unwrap();
+    for flag in run
+        .get_arguments()
+        .filter_map(|a| a.get_long())
+        .filter(|&l| l != "help")
+    {
+        assert!(readme.contains(&format!("`--{flag}`")), "--{flag}");
+    }
+    for link in readme
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+    {
+        let is_file = !link.starts_with('#') && !link.contains("://");
+        assert!(
+            !is_file || root().join(link).exists(),
+            "the README links to {link}, which is not there"
+        );
+    }
+}
+
+#[test]
+fn every_metric_is_documented_and_every_documented_metric_exists() {
+    use k8s_openapi::jiff::Timestamp;
+    use ramtrail::aliyun::error::Class;
+    use ramtrail::aliyun::observer::{Attempt, CallObserver};
+    use ramtrail::aliyun::operation::Service;
+    use ramtrail::api::condition::{self, Statement, Status};
+    use ramtrail::telemetry::{Kind, Metrics, TrailFigures};
+    use std::time::Duration;
+    let documented = read("docs/metrics.md");
+    let table = documented.lines().filter(|line| line.starts_with("| `"));
+    let names = table.flat_map(|line| line.split('|').nth(1).unwrap().split('`').skip(1).step_by(2));
+    let documented: BTreeSet<String> = names.map(str::to_owned).collect();
+    // A metric without any series is not shown: everything happens once.
+    let metrics = Metrics::new();
+    let second = Duration::from_secs(1);
+    for class in [None, Some(Class::Throttled), Some(Class::Denied)] {
+        let (service, action) = (Service::Sts, "GetCallerIdentity");
+        metrics.attempt_ended(&Attempt {
+            service,
+            action,
+            write: false,
+            class,
+            duration: second,
+            retried: false,
+        });
+    }
+    metrics.waited_for_budget(Service::Sts, "GetCallerIdentity", second);
+    metrics.clock_skew(Service::Sts, 1.0);
+    metrics.reconcile_failed(Kind::RamTrail, "Denied");
+    let ready = Statement::new(condition::READY, Status::True, condition::reason::AVAILABLE, "");
+    metrics.set_conditions(
+        Kind::RamTrail,
+        "n",
+        "t",
+        &condition::merge(&[], &[ready], None, Timestamp::UNIX_EPOCH),
+    );
+    let (time, span) = (Some(Timestamp::UNIX_EPOCH), Some(second));
+    let figures = TrailFigures {
+        logging: Some(true),
+        last_event: time,
+        max_lag: span,
+        due_call_last_success: time,
+        due_call_interval: span,
+    };
+    metrics.set_trail("n", "t", &figures);
+    metrics.set_log_store_retention("n", "s", Some(1));
+    metrics.drift_detected(Kind::RamTrail, "spec.events");
+    metrics.drift_repaired(Kind::RamTrail, "spec.events");
+    let text = metrics.encode().unwrap();
+    let mut exported = BTreeSet::new();
+    for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = line.split_once(' ').unwrap();
+        exported.insert(if kind == "counter" {
+            format!("{name}_total")
+        } else {
+            name.to_owned()
+        });
+    }
+    assert_eq!(documented, exported);
+}
+
+#[test]
+fn the_ram_policy_allows_what_the_operator_calls_and_nothing_else() {
+    // Read from the client's tables as text: an action that is added there must be added to the policy.
+    let mut called = BTreeSet::new();
+    for (file, prefix) in [("log_service", "log"), ("action_trail", "actiontrail")] {
+        let source = read(&format!("src/aliyun/{file}.rs"));
+        let table = source
+            .split("\noperations! {\n")
+            .nth(1)
+            .unwrap()
+            .split("\n}")
+            .next()
+            .unwrap();
+        for row in table.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            let quoted: Vec<&str> = row.split('"').skip(1).step_by(2).collect();
+            called.insert(format!("{prefix}:{}", quoted.last().unwrap()));
+        }
+    }
+    assert!(called.len() > 25, "{called:?}");
+    called.extend(["ram:GetRole", "ram:CreateServiceLinkedRole", "ram:PassRole"].map(str::to_owned));
+    let policy: Value = serde_json::from_str(&read("deploy/ram-policy.json")).unwrap();
+    let mut allowed = BTreeSet::new();
+    for statement in policy["Statement"].as_array().unwrap() {
+        assert_eq!(statement["Effect"], "Allow");
+        match &statement["Action"] {
+            Value::String(action) => drop(allowed.insert(action.clone())),
+            actions => allowed.extend(strings(actions).into_iter().map(str::to_owned)),
+        }
+    }
+    assert_eq!(allowed, called);
+}

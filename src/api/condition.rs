@@ -22,12 +22,14 @@ pub const DELIVERING: &str = "Delivering";
 pub const MAX_MESSAGE_BYTES: usize = 1024;
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $konst:ident = $text:literal;)*) => {
+    ($($(#[doc = $meaning:literal])+ $konst:ident = $text:literal;)*) => {
         /// Reasons that conditions give, as constants: they are part of the API.
         pub mod reason {
-            $($(#[$doc])* pub const $konst: &str = $text;)*
+            $($(#[doc = $meaning])+ pub const $konst: &str = $text;)*
             /// Every reason, sorted as declared; documentation and metrics take their closed set from here.
             pub const ALL: &[&str] = &[$($text),*];
+            /// What each of [`ALL`] means, in one sentence or two; documentation is checked against it.
+            pub const MEANINGS: &[&str] = &[$(concat!($($meaning),+)),*];
         }
     };
 }
