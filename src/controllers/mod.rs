@@ -12,7 +12,7 @@
 //! | [`ownership`], [`acquisition`] | marks, and whether a thing in the cloud is ours |
 //! | [`name_index`] | which object of the cluster holds a name |
 //! | [`index_preset`] | the index of stores with ActionTrail events |
-//! | [`audit_project`], [`audit_log_store`] | the kinds |
+//! | [`audit_project`], [`audit_log_store`], [`ram_trail`] | the kinds |
 
 pub mod access;
 pub mod acquisition;
@@ -32,6 +32,7 @@ pub mod object;
 pub mod ownership;
 pub mod pass;
 pub mod plan;
+pub mod ram_trail;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -93,7 +94,7 @@ pub async fn run(
         start_watch(&mut tasks, &ctx, namespace, inputs.projects.writer, &stop);
         start_watch(&mut tasks, &ctx, namespace, inputs.log_stores.writer, &stop);
         start_watch(&mut tasks, &ctx, namespace, inputs.trails.writer, &stop);
-        let [projects, log_stores, _] = &permits;
+        let [projects, log_stores, trails] = &permits;
         start_visits(
             &mut tasks,
             &ctx,
@@ -110,7 +111,16 @@ pub async fn run(
             log_stores,
             &stop,
         );
+        start_visits(
+            &mut tasks,
+            &ctx,
+            inputs.trails.queue,
+            scope.trails,
+            trails,
+            &stop,
+        );
     }
+    tasks.spawn(ram_trail::poll::run(Arc::clone(&ctx), stop.clone()));
     while let Some(ended) = tasks.join_next().await {
         if !stop.is_cancelled() {
             return Err(RunError::Ended(ended.map_or_else(

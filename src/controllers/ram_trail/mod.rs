@@ -1,0 +1,624 @@
+//! `RamTrail`: RAM access logging and its flow into an audit project, kept on and proved to deliver.
+//!
+//! A visit: references → access → who holds the name → observe → plan → apply → report. Creating takes the mark on the project,
+//! the service-linked role where it is missing, CreateTrail, StartLogging, and, once ActionTrail has made its store, the copy job.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`model`] | what is wanted and what is seen, as plain values |
+//! | [`plan`] | the steps; pure |
+//! | [`observe`], [`apply`] | the calls |
+//! | [`status`] | the conditions; pure |
+//! | [`copy_script`] | the copy job as text |
+//! | [`delivery`] | whether events arrive; pure |
+//! | [`audit_event`] | reading delivered events |
+//! | [`poll`] | the look at all trails each minute |
+//! | [`memory`] | what one process remembers of a trail |
+
+pub mod apply;
+pub mod audit_event;
+pub mod copy_script;
+pub mod delivery;
+pub mod memory;
+pub mod model;
+pub mod observe;
+pub mod plan;
+pub mod poll;
+pub mod status;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+
+use self::apply::Hands;
+use self::delivery::{Rules, Watch};
+use self::memory::TrailMemory;
+use self::model::{CopyBlocked, Index, Job, Known, Obstacle, Store, Wanted, WantedCopy, trail_store};
+use self::observe::Looked;
+use self::plan::{Action, Decision, Finding, Plan};
+use self::status::Facts;
+use crate::aliyun::Class;
+use crate::aliyun::log_service::Taggable;
+use crate::api::condition::{DELIVERING, Status, find, reason};
+use crate::api::v1alpha1::{AuditProject, Claim, CopyTo, DeletionPolicy, Origin, RamTrail};
+use crate::controllers::access::Access;
+use crate::controllers::acquisition::{self, Found, Release};
+use crate::controllers::audit_project::is_in_account;
+use crate::controllers::driver::Kind;
+use crate::controllers::event::{self, Note};
+use crate::controllers::failure::Failure;
+use crate::controllers::marks;
+use crate::controllers::memory::lock;
+use crate::controllers::name_index::{Declarer, ExternalName};
+use crate::controllers::object::{Managed, ObjectId};
+use crate::controllers::ownership::{Mark, Spelling, describe_foreign, trail_key};
+use crate::controllers::pass::{Pass, Report};
+use crate::controllers::plan::{Effect, describe};
+use crate::telemetry::TamperAction;
+
+/// How long after a create call was answered the trail may still not be shown.
+const VISIBILITY: Duration = Duration::from_secs(120);
+/// Longest delay until the next look while something is under way.
+const LONGEST_SETTLING: u32 = 4;
+/// How long a step may take to show before it counts as one that did not help.
+const SETTLE: Duration = Duration::from_secs(60);
+
+impl Kind for RamTrail {
+    async fn visit(pass: &mut Pass<Self>) -> Result<Report, Failure> {
+        let started = Instant::now();
+        let project = project(pass)?;
+        let access = pass.ctx.gate.open(&project, &pass.ctx.settings).await?;
+        pass.uses(&access)?;
+        identify(pass, &access);
+        hold_name(pass, &access, &project)?;
+
+        let wanted = wanted(pass, &access);
+        let looked = observe::whole(pass, &access, &wanted, job_matters(pass)).await?;
+        let known = known(pass, &access, &looked);
+        let decision = plan::plan(&wanted, &looked.observed, &known);
+        pass.observed();
+        let plan = match decision {
+            Decision::Converge(plan) => plan,
+            Decision::Blocked(obstacle) => return blocked(pass, &obstacle, &looked),
+        };
+        note_seen(pass, &looked).await;
+        follow(pass, &access, &looked);
+        if pass.enforces() {
+            enforce(pass, &access, &wanted, &looked, &plan, started).await?;
+        } else {
+            observe_only(pass, &plan).await;
+        }
+        Ok(report(pass, &wanted, &looked, &plan))
+    }
+
+    async fn release(pass: &mut Pass<Self>) -> Result<(), Failure> {
+        let project = project_object(pass)?;
+        let access = pass.ctx.gate.open(&project, &pass.ctx.settings).await?;
+        pass.uses(&access)?;
+        release(pass, &access).await
+    }
+
+    fn awaited_children(_: &Pass<Self>) -> Vec<ObjectId> {
+        Vec::new()
+    }
+
+    fn cloud_side(pass: &Pass<Self>) -> Option<String> {
+        let name = pass.object.effective_name();
+        pass.object.has_acquired().then(|| {
+            pass.status
+                .trail_arn
+                .clone()
+                .unwrap_or_else(|| format!("trail {name}"))
+        })
+    }
+}
+
+fn project_object(pass: &Pass<RamTrail>) -> Result<Arc<AuditProject>, Failure> {
+    let namespace = pass.id().namespace;
+    let name = &pass.object.spec.project_ref.name;
+    pass.ctx.cluster.project(&namespace, name).ok_or_else(|| {
+        Failure::waiting(
+            reason::PROJECT_NOT_FOUND,
+            format!("There is no AuditProject {name} in namespace {namespace}"),
+        )
+    })
+}
+
+/// The project that is referred to. What is ours already is kept whatever the project's state; the first time the project must
+/// be there.
+fn project(pass: &Pass<RamTrail>) -> Result<Arc<AuditProject>, Failure> {
+    let project = project_object(pass)?;
+    let acquired = pass.status.claim.is_some() || pass.status.pending_create.is_some();
+    if !acquired && pass.enforces() && (!project.is_ready() || project.is_deleting()) {
+        return Err(Failure::waiting(
+            reason::WAITING_FOR_PROJECT,
+            format!("AuditProject {} is not Ready yet", project.name_any()),
+        ));
+    }
+    Ok(project)
+}
+
+/// What follows from access and spec alone.
+fn identify(pass: &mut Pass<RamTrail>, access: &Access) {
+    let name = pass.object.effective_name().to_owned();
+    pass.status.log_store_name = Some(trail_store(&name));
+    pass.status.trail_name = Some(name);
+    pass.status.project_name = Some(access.project.to_string());
+}
+
+/// Lets only one object of the cluster act on a trail; trail names are unique in an account.
+fn hold_name(pass: &Pass<RamTrail>, access: &Access, project: &AuditProject) -> Result<(), Failure> {
+    let me = &pass.object;
+    let name = ExternalName::Trail {
+        account: access.account.clone(),
+        name: me.effective_name().to_owned(),
+    };
+    let cluster = &pass.ctx.cluster;
+    let rivals: Vec<Declarer> = cluster
+        .trails()
+        .filter(|other| other.uid() != me.uid() && other.effective_name() == me.effective_name())
+        .filter(|other| {
+            match other
+                .status
+                .as_ref()
+                .and_then(|status| status.account_id.as_deref())
+            {
+                Some(account) => account == access.account,
+                None => cluster
+                    .project(
+                        &other.namespace().unwrap_or_default(),
+                        &other.spec.project_ref.name,
+                    )
+                    .is_some_and(|theirs| is_in_account(&theirs, project, &access.account)),
+            }
+        })
+        .map(|other| Declarer::from(&*other))
+        .collect();
+    pass.ctx
+        .names
+        .claim(&name, &Declarer::from(me), &rivals)
+        .only_holder(&format!("Trail {}", me.effective_name()))
+}
+
+fn wanted(pass: &Pass<RamTrail>, access: &Access) -> Wanted {
+    let spec = &pass.object.spec;
+    let (copy, copy_blocked) = match spec.copy_to.as_ref().map(|copy| wanted_copy(pass, access, copy)) {
+        None => (None, None),
+        Some(Ok(copy)) => (Some(copy), None),
+        Some(Err(blocked)) => (None, Some(blocked)),
+    };
+    Wanted {
+        trail_name: pass.object.effective_name().to_owned(),
+        account_id: access.account.clone(),
+        region: access.region().to_string(),
+        project_arn: access.project_arn(),
+        owner: pass.owner(),
+        logging: spec.logging,
+        events: spec.events,
+        retention_days: spec.store.as_ref().and_then(|store| store.retention_days),
+        copy,
+        copy_blocked,
+        adoption: spec.adoption_policy,
+    }
+}
+
+fn wanted_copy(pass: &Pass<RamTrail>, access: &Access, copy: &CopyTo) -> Result<WantedCopy, CopyBlocked> {
+    let namespace = pass.id().namespace;
+    let name = &copy.log_store_ref.name;
+    let blocked = |reason, message: String, stalls| {
+        Err(CopyBlocked {
+            obstacle: Obstacle::new(reason, message),
+            stalls,
+        })
+    };
+    let Some(store) = pass.ctx.cluster.log_store(&namespace, name) else {
+        let text = format!(
+            "There is no AuditLogStore {name} in namespace {namespace}, into which events are to be copied"
+        );
+        return blocked(reason::LOG_STORE_NOT_FOUND, text, false);
+    };
+    if store.spec.project_ref != pass.object.spec.project_ref {
+        let text = format!(
+            "spec.copyTo.logStoreRef: AuditLogStore {name} lies in AuditProject {}, and the trail delivers into AuditProject {}. Refer to a \
+             store of the same project",
+            store.spec.project_ref.name, pass.object.spec.project_ref.name
+        );
+        return blocked(reason::REFERENCE_INVALID, text, true);
+    }
+    let copied = pass
+        .status
+        .applied
+        .as_ref()
+        .is_some_and(|applied| applied.copy.is_some());
+    if !copied && (!store.is_ready() || store.is_deleting()) {
+        let text = format!("AuditLogStore {name}, into which events are to be copied, is not Ready yet");
+        return blocked(reason::WAITING_FOR_LOG_STORE, text, false);
+    }
+    let trail = pass.object.effective_name();
+    let log_store = store.effective_name().to_owned();
+    let services: BTreeSet<String> = copy.effective_services().into_iter().collect();
+    Ok(WantedCopy {
+        job_name: copy_script::job_name(trail),
+        source: trail_store(trail),
+        project: access.project.to_string(),
+        endpoint: access.clients.log_service.endpoint(),
+        services,
+        role_arn: copy.role_arn.clone(),
+        // A description may hold any character: the first spelling is right everywhere.
+        description: copy_script::description(&pass.owner().mark(Spelling::Slash), &log_store),
+        log_store,
+    })
+}
+
+/// Whether there is a copy job to look at, or one that may have to go.
+fn job_matters(pass: &Pass<RamTrail>) -> bool {
+    pass.object.spec.copy_to.is_some()
+        || pass
+            .status
+            .applied
+            .as_ref()
+            .is_some_and(|applied| applied.copy.is_some())
+}
+
+fn max_lag(trail: &RamTrail) -> Duration {
+    Duration::from_secs(u64::try_from(trail.max_lag_seconds()).unwrap_or_default())
+}
+
+fn known(pass: &Pass<RamTrail>, access: &Access, looked: &Looked) -> Known {
+    let now = access.clients.cloud_now();
+    let settle = SETTLE.min(pass.ctx.settings.poll_interval * 2);
+    let mut memory = lock(&pass.memory);
+    let memory = memory.slot::<TrailMemory>();
+    let waits_for_store = looked.observed.store == Store::Missing
+        && looked.observed.trail.as_ref().is_some_and(|trail| trail.on);
+    if waits_for_store {
+        memory.store_missing_since.get_or_insert(now);
+    } else {
+        memory.store_missing_since = None;
+        memory.store_repair = None;
+    }
+    Known {
+        claim: pass.status.claim.clone(),
+        pending: pass.status.pending_create.clone(),
+        applied: pass.status.applied.clone(),
+        store_seen: pass.status.data_since.is_some(),
+        memory: memory.for_planning(settle, now, max_lag(&pass.object)),
+    }
+}
+
+/// Nothing may be written.
+fn blocked(pass: &mut Pass<RamTrail>, obstacle: &Obstacle, looked: &Looked) -> Result<Report, Failure> {
+    if pass.enforces() {
+        if obstacle.reason == reason::OWNED_BY_ANOTHER {
+            // The other owner was faster while our claim was young.
+            pass.status.claim = None;
+            pass.status.applied = None;
+        }
+        return Err(Failure::stalled(obstacle.reason, obstacle.message.clone()));
+    }
+    pass.status.plan = vec![obstacle.message.chars().take(200).collect()];
+    let mut report = Report::new(status::observe_blocked(obstacle, &looked.observed));
+    report.converged = false;
+    Ok(report)
+}
+
+/// What was seen goes into the status.
+async fn note_seen(pass: &mut Pass<RamTrail>, looked: &Looked) {
+    if let Some(trail) = &looked.observed.trail {
+        pass.status.home_region = Some(trail.home_region.clone());
+        pass.status.trail_arn = Some(trail.arn.clone()).filter(|arn| !arn.is_empty());
+    }
+    pass.status.copy_job_name = match &looked.observed.job {
+        Job::Present(_) => Some(copy_script::job_name(pass.object.effective_name())),
+        Job::Missing => None,
+        Job::NotLooked => pass.status.copy_job_name.take().filter(|_| job_matters(pass)),
+    };
+    let Store::Present { days, created } = looked.observed.store else {
+        return;
+    };
+    pass.status.retention_days = Some(days);
+    let since = apply::since(created);
+    let before = std::mem::replace(&mut pass.status.data_since, since.clone());
+    if before.is_some() && before != since {
+        let store = trail_store(pass.object.effective_name());
+        let text =
+            format!("Log store {store} was deleted and made again: the events that it held before are lost");
+        pass.tampered(TamperAction::Deleted, &text, false).await;
+    }
+}
+
+/// Begins to follow delivery when the trail is on, and forgets what was due when it is not, or its index is gone.
+fn follow(pass: &Pass<RamTrail>, access: &Access, looked: &Looked) {
+    let now = access.clients.cloud_now().as_second();
+    let on = looked.observed.trail.as_ref().is_some_and(|trail| trail.on);
+    let whole = on && looked.observed.index == Index::Fine && looked.observed.store != Store::Missing;
+    let restarted = find(&pass.status.conditions, DELIVERING)
+        .is_some_and(|condition| condition.status != Status::Unknown.as_str());
+    let mut memory = lock(&pass.memory);
+    let memory = memory.slot::<TrailMemory>();
+    match &mut memory.watch {
+        None if on => memory.watch = Some(Watch::new(now, restarted)),
+        Some(watch) if !whole => {
+            watch.interrupted(now);
+            memory.verdict = None;
+        }
+        _ => {}
+    }
+}
+
+/// What delivery of a trail is measured by.
+fn rules(trail: &RamTrail, due_call_interval: Duration) -> Rules {
+    Rules {
+        max_lag: i64::from(trail.max_lag_seconds()),
+        due_interval: i64::try_from(due_call_interval.as_secs()).unwrap_or(i64::MAX / 4),
+    }
+}
+
+async fn enforce(
+    pass: &mut Pass<RamTrail>,
+    access: &Access,
+    wanted: &Wanted,
+    looked: &Looked,
+    plan: &Plan,
+    started: Instant,
+) -> Result<(), Failure> {
+    let hands = Hands {
+        access,
+        wanted,
+        looked,
+    };
+    let lost = looked.observed.trail.is_none() && pass.status.claim.is_some();
+    let result = take(pass, &hands, plan).await;
+    let repaired = result.is_ok();
+    tell(pass, plan, repaired, started).await;
+    result?;
+    if lost {
+        let text = format!(
+            "Trail {} was gone and was created again: what happened in between is not recorded",
+            wanted.trail_name
+        );
+        pass.tell(Note::warning(event::CREATED_AGAIN, "Create", text))
+            .await;
+    }
+    let applied = plan.applied(wanted, &looked.observed, pass.status.applied.as_ref(), true);
+    pass.status.applied = Some(applied);
+    Ok(())
+}
+
+/// The mark first; once it was read back the trail is ours; then everything else.
+async fn take(pass: &mut Pass<RamTrail>, hands: &Hands<'_>, plan: &Plan) -> Result<(), Failure> {
+    let (marking, others) = match plan.steps.split_first() {
+        Some((first, others)) if first.action == Action::WriteMark => (std::slice::from_ref(first), others),
+        _ => (&[] as &[_], plan.steps.as_slice()),
+    };
+    hands.take(pass, marking).await?;
+    if let (Some(origin), Some(trail)) = (plan.acquire, &hands.looked.observed.trail) {
+        acquire(pass, origin, &trail.create_time).await;
+    }
+    hands.take(pass, others).await
+}
+
+async fn acquire(pass: &mut Pass<RamTrail>, origin: Origin, create_time: &str) {
+    let name = pass.object.effective_name().to_owned();
+    let confirmed = pass.status.claim.as_ref().and_then(|claim| claim.confirmed);
+    let again = pass.status.claim.is_some();
+    pass.acquired(Claim {
+        origin,
+        external_name: name.clone(),
+        create_time: Some(create_time.to_owned()),
+        confirmed,
+    });
+    if again {
+        return;
+    }
+    let note = match origin {
+        Origin::Created => Note::normal(event::CREATED, "Create", format!("Created trail {name}")),
+        Origin::Adopted => Note::normal(
+            event::ADOPTED,
+            "Adopt",
+            format!("Took over trail {name}, which existed"),
+        ),
+    };
+    pass.tell(note).await;
+}
+
+/// Weakenings become Events, metrics and `status.lastTamper`; everything put right is counted.
+async fn tell(pass: &mut Pass<RamTrail>, plan: &Plan, repaired: bool, started: Instant) {
+    let kind = RamTrail::KIND.into();
+    if plan.acquire.is_none() || pass.status.applied.is_some() {
+        for step in plan.steps.iter().filter(|step| step.effect == Effect::Protect) {
+            pass.ctx.metrics.drift_detected(kind, step.field);
+            if repaired {
+                pass.ctx.metrics.drift_repaired(kind, step.field);
+            }
+        }
+    }
+    for finding in &plan.findings {
+        // Another cluster's mark is not put right: two clusters never undo each other's marks.
+        let repaired =
+            repaired && (finding.field != "mark" || plan.steps.iter().any(|s| s.action == Action::WriteMark));
+        pass.tampered(tamper_action(finding), &finding.what, repaired)
+            .await;
+    }
+    if repaired && !plan.findings.is_empty() {
+        let seen = lock(&pass.memory)
+            .slot::<TrailMemory>()
+            .tampered_at
+            .take()
+            .unwrap_or(started);
+        pass.ctx.metrics.healed(kind, seen.elapsed());
+    }
+}
+
+fn tamper_action(finding: &Finding) -> TamperAction {
+    match finding.field {
+        "logging" => TamperAction::LoggingStopped,
+        "events" | "regions" => TamperAction::EventsNarrowed,
+        "destination" => TamperAction::TrailRedirected,
+        "trail" | "store" | "role" => TamperAction::Deleted,
+        "retention" => TamperAction::RetentionReduced,
+        "index" => TamperAction::IndexReduced,
+        "copy" => TamperAction::CopyReduced,
+        "mark" => TamperAction::MarkChanged,
+        _ => TamperAction::Other,
+    }
+}
+
+async fn observe_only(pass: &mut Pass<RamTrail>, plan: &Plan) {
+    pass.status.plan = describe(&plan.steps);
+    for finding in &plan.findings {
+        pass.tampered(tamper_action(finding), &finding.what, false).await;
+    }
+}
+
+fn report(pass: &mut Pass<RamTrail>, wanted: &Wanted, looked: &Looked, plan: &Plan) -> Report {
+    let verdict = lock(&pass.memory).slot::<TrailMemory>().verdict;
+    let statements = status::statements(&Facts {
+        wanted,
+        observed: &looked.observed,
+        plan,
+        policy: pass.policy,
+        verdict,
+        max_lag: pass.object.max_lag_seconds(),
+        before: &pass.status.conditions,
+    });
+    let mut report = Report::new(statements);
+    report.converged = plan.is_settled();
+    let under_way = pass.enforces() && !(plan.steps.is_empty() && plan.waits.is_empty());
+    let left = if pass.enforces() && looked.observed.mark == Mark::Ours {
+        pass.confirm()
+    } else {
+        None
+    };
+    report.again_in(left).again_in(settling(pass, under_way))
+}
+
+/// How soon to look again while something is under way: each time in a row later.
+fn settling(pass: &Pass<RamTrail>, under_way: bool) -> Option<Duration> {
+    let mut memory = lock(&pass.memory);
+    let memory = memory.slot::<TrailMemory>();
+    if !under_way {
+        memory.unsettled = 0;
+        return None;
+    }
+    let delay = Duration::from_secs(1 << memory.unsettled.min(LONGEST_SETTLING));
+    memory.unsettled += 1;
+    Some(delay)
+}
+
+/// The object goes: free the trail, or delete it after a fresh proof that it is ours.
+async fn release(pass: &mut Pass<RamTrail>, access: &Access) -> Result<(), Failure> {
+    let name = pass.object.effective_name().to_owned();
+    let owner = pass.owner();
+    let key = trail_key(&name);
+    let target = Taggable::Project(access.project.clone());
+    let doing = format!("read the tags of project {}", access.project);
+    let tags = match pass
+        .read(doing, access.clients.log_service.list_tag_resources(&target))
+        .await
+    {
+        // With the project its tags are gone: nothing proves that the trail is ours.
+        Err(failure) if failure.class() == Some(Class::NotFound) => None,
+        result => Some(result?),
+    };
+    let mark = owner.judge(tags.as_ref().and_then(|tags| tags.get(&key)).map(String::as_str));
+    let trail = observe::described(pass, access, &name).await?;
+    let found = trail.map(|trail| {
+        let create_time = trail.create_time.map(|time: Timestamp| time.to_string());
+        Found {
+            create_times: trail.create_time.into_iter().collect(),
+            create_time,
+            foreign_owner: match (&mark, &tags) {
+                (Mark::Foreign(text), Some(tags)) => describe_foreign(text, tags),
+                _ => String::new(),
+            },
+            mark: mark.clone(),
+        }
+    });
+    pass.observed();
+    let delete = pass.object.spec.deletion_policy == DeletionPolicy::Delete;
+    let release = acquisition::release(&pass.object, pass.status.claim.as_ref(), found.as_ref(), delete);
+    let note = match release {
+        Release::Nothing if found.is_none() => {
+            if mark == Mark::Ours {
+                unmark(pass, access, &key).await?;
+            }
+            return Ok(());
+        }
+        Release::Nothing => Note::warning(
+            event::LEFT_IN_CLOUD,
+            "Delete",
+            format!(
+                "Trail {name} is left in the cloud as it is: its mark on project {} is not ours",
+                access.project
+            ),
+        ),
+        Release::Free | Release::FreeInstead => {
+            let doing = format!("mark trail {name} as released");
+            marks::set(pass, access, &target, &doing, |spelling| {
+                [(key.clone(), owner.released_mark(spelling))].into()
+            })
+            .await?;
+            if release == Release::Free {
+                Note::normal(
+                    event::RETAINED,
+                    "Delete",
+                    format!("Trail {name} stays in the cloud and goes on recording, marked as released"),
+                )
+            } else {
+                let text = format!(
+                    "Trail {name} was not created by this object, so it is not deleted; it goes on recording, marked as released"
+                );
+                Note::warning(event::RETAINED, "Delete", text)
+            }
+        }
+        Release::Delete => {
+            delete_all(pass, access, &name, &key).await?;
+            let text = format!(
+                "Deleted trail {name}; its log store {} and the events in it stay",
+                trail_store(&name)
+            );
+            Note::normal(event::DELETED, "Delete", text)
+        }
+    };
+    pass.tell(note).await;
+    Ok(())
+}
+
+/// The trail, its copy job and its mark; never a store of ActionTrail's.
+async fn delete_all(
+    pass: &mut Pass<RamTrail>,
+    access: &Access,
+    name: &str,
+    key: &str,
+) -> Result<(), Failure> {
+    let job = observe::job(pass, access, name).await?;
+    let owner = pass.owner();
+    if job.is_some_and(|job| owner.judge(copy_script::owner_of(&job.description)) == Mark::Ours) {
+        apply::delete_job(pass, access, name).await?;
+    }
+    let doing = format!("delete trail {name}");
+    match pass
+        .change(doing, access.clients.action_trail.delete_trail(name))
+        .await
+    {
+        Err(failure) if failure.class() == Some(Class::NotFound) => {}
+        result => drop(result?),
+    }
+    unmark(pass, access, key).await
+}
+
+async fn unmark(pass: &mut Pass<RamTrail>, access: &Access, key: &str) -> Result<(), Failure> {
+    let target = Taggable::Project(access.project.clone());
+    let doing = format!("remove the mark {key} from project {}", access.project);
+    match pass
+        .change(doing, access.clients.log_service.untag_resources(&target, &[key]))
+        .await
+    {
+        Err(failure) if failure.class() == Some(Class::NotFound) => Ok(()),
+        result => result.map(|_| ()),
+    }
+}

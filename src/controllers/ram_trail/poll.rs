@@ -1,0 +1,488 @@
+//! The look at all trails between visits: finds what somebody changed, makes the calls that must be recorded, and looks for them.
+//!
+//! Each round makes one DescribeTrails per credential and region and one search per trail; it writes nothing anywhere. What it
+//! finds it leaves in the trail's memory and asks for a visit: only visits decide and change.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::audit_event;
+use super::delivery::{Search, Verdict};
+use super::memory::{Snapshot, TrailMemory};
+use super::model::{parse_event_rw, trail_store};
+use super::observe::{pick, store_name};
+use super::rules;
+use crate::aliyun::action_trail::{Trail, TrailState};
+use crate::aliyun::log_service::{LogQuery, LogRows};
+use crate::aliyun::user_agent;
+use crate::aliyun::{Class, Error};
+use crate::api::v1alpha1::{EventSelection, RamTrail};
+use crate::controllers::access::{Access, CredentialId};
+use crate::controllers::context::Context;
+use crate::controllers::memory::{ObjectMemory, lock};
+use crate::controllers::object::Managed;
+use crate::telemetry::TrailFigures;
+
+/// Groups that are looked at side by side.
+const CONCURRENCY: usize = 8;
+/// Rows of one search, the API's maximum.
+const ROWS: u32 = 100;
+/// How far a search reaches into the future, in seconds: clocks differ.
+const AHEAD: i64 = 60;
+
+/// Looks at all trails each poll interval until `stop`.
+pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(ctx.settings.poll_interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let poller = Poller {
+        ctx,
+        called: Mutex::default(),
+    };
+    for number in 0.. {
+        let round = async {
+            ticks.tick().await;
+            poller.round(number).await;
+        };
+        tokio::select! {
+            () = round => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+struct Poller {
+    ctx: Arc<Context>,
+    /// When the newest due call was made with which credentials.
+    called: Mutex<HashMap<CredentialId, Instant>>,
+}
+
+/// A trail with the way to it.
+struct Member {
+    trail: Arc<RamTrail>,
+    access: Access,
+    memory: Arc<Mutex<ObjectMemory>>,
+}
+
+/// A call of ours that trails of this account must record.
+#[derive(Clone, Debug)]
+struct DueCall {
+    id: String,
+    sent: i64,
+}
+
+impl Poller {
+    async fn round(&self, number: u64) {
+        let groups = self.groups().await;
+        let present: BTreeSet<String> = groups
+            .iter()
+            .flatten()
+            .map(|member| member.access.credential.to_string())
+            .collect();
+        lock(&self.called).retain(|credential, _| present.contains(&credential.to_string()));
+        futures::stream::iter(groups)
+            .for_each_concurrent(CONCURRENCY, |group| self.look_at(group, number))
+            .await;
+    }
+
+    /// All trails, by credential and region. Each project's access is opened once.
+    async fn groups(&self) -> Vec<Vec<Member>> {
+        let mut projects: HashMap<(String, String), Option<Access>> = HashMap::new();
+        let mut groups: HashMap<(CredentialId, String), Vec<Member>> = HashMap::new();
+        let trails: Vec<Arc<RamTrail>> = self.ctx.cluster.trails().collect();
+        for trail in trails {
+            if trail.is_paused() || trail.is_deleting() {
+                continue;
+            }
+            let place = (
+                trail.namespace().unwrap_or_default(),
+                trail.spec.project_ref.name.clone(),
+            );
+            let access = if let Some(access) = projects.get(&place) {
+                access.clone()
+            } else {
+                let access = self.open(&place).await;
+                projects.insert(place, access.clone());
+                access
+            };
+            let Some(access) = access else { continue };
+            let memory = self.ctx.memory.of(&trail.uid().unwrap_or_default());
+            let key = (access.credential.clone(), access.region().to_string());
+            groups.entry(key).or_default().push(Member {
+                trail,
+                access,
+                memory,
+            });
+        }
+        groups.into_values().collect()
+    }
+
+    async fn open(&self, (namespace, name): &(String, String)) -> Option<Access> {
+        let project = self.ctx.cluster.project(namespace, name)?;
+        match self.ctx.gate.open(&project, &self.ctx.settings).await {
+            Ok(access) => Some(access),
+            Err(failure) => {
+                // The visits of the objects say so to people.
+                tracing::debug!(namespace, project = name, "no poll: {failure}");
+                None
+            }
+        }
+    }
+
+    async fn look_at(&self, group: Vec<Member>, round: u64) {
+        let Some(first) = group.first() else { return };
+        let described = self.describe(&group, &first.access).await;
+        let call = self.due_call(&group, &first.access).await;
+        for member in &group {
+            follow(member, call.as_ref(), described.as_ref());
+            self.search(member, round).await;
+        }
+    }
+
+    /// One list of all trails for the whole group: what differs from the look before asks for a visit. Gives the id and time of
+    /// the call, which is a read that a trail of reads must record.
+    async fn describe(&self, group: &[Member], access: &Access) -> Option<DueCall> {
+        let at = Instant::now();
+        let answer = match access.clients.action_trail.describe_trails(&[], true).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::debug!(%error, "cannot list the trails");
+                return None;
+            }
+        };
+        for Member { trail, memory, .. } in group {
+            let listed = pick(&answer.value, trail.effective_name()).cloned();
+            let mut memory = lock(memory);
+            let memory = memory.slot::<TrailMemory>();
+            if memory.take_snapshot(Snapshot { at, trail: listed }) {
+                memory.tampered_at.get_or_insert(at);
+                tracing::info!(trail = trail.effective_name(), "the trail changed; visiting it");
+                self.ctx.cluster.trigger(&trail.id());
+            }
+        }
+        let sent = answer.call.signed_at.as_second();
+        answer.call.request_id.map(|id| DueCall { id, sent })
+    }
+
+    /// GetCallerIdentity when it is due, or when a trail of the group was given no call yet: it needs no grant, and ActionTrail
+    /// records it.
+    async fn due_call(&self, group: &[Member], access: &Access) -> Option<DueCall> {
+        let waiting = group.iter().filter(|member| is_on(member)).any(|member| {
+            let mut memory = lock(&member.memory);
+            let watch = &memory.slot::<TrailMemory>().watch;
+            records(member) != Some(EventSelection::Write)
+                && watch.as_ref().is_some_and(super::delivery::Watch::needs_a_call)
+        });
+        let due = lock(&self.called)
+            .get(&access.credential)
+            .is_none_or(|called| called.elapsed() >= self.ctx.settings.due_call_interval);
+        let anyone = group
+            .iter()
+            .any(|member| is_on(member) && records(member) != Some(EventSelection::Write));
+        if !(anyone && (due || waiting)) {
+            return None;
+        }
+        match access.clients.sts.get_caller_identity().await {
+            Ok(answer) if answer.value.account_id == access.account => {
+                lock(&self.called).insert(access.credential.clone(), Instant::now());
+                let sent = answer.call.signed_at.as_second();
+                answer.call.request_id.map(|id| DueCall { id, sent })
+            }
+            Ok(_) => None,
+            Err(error) => {
+                tracing::debug!(%error, "the due call failed");
+                None
+            }
+        }
+    }
+
+    /// Looks into the trail's store for calls of ours, and for writes of others that may weaken the trail.
+    async fn search(&self, member: &Member, round: u64) {
+        let Member {
+            trail,
+            access,
+            memory,
+        } = member;
+        let seen_before = trail
+            .status
+            .as_ref()
+            .is_some_and(|status| status.data_since.is_some());
+        if !seen_before || !is_on(member) {
+            self.figures(member);
+            return;
+        }
+        let Ok(store) = store_name(trail.effective_name()) else {
+            return;
+        };
+        let rules = rules(trail, self.ctx.settings.due_call_interval);
+        let now = access.clients.cloud_now();
+        let (ids, from) = {
+            let mut memory = lock(memory);
+            match &memory.slot::<TrailMemory>().watch {
+                Some(watch) => (watch.ids_to_search(), watch.search_from(now.as_second())),
+                None => return,
+            }
+        };
+        let from = from.min(now.as_second() - rules.max_lag);
+        let mut query = audit_event::foreign_writes();
+        if !ids.is_empty() {
+            query = format!(
+                "{query} or {}",
+                audit_event::with_ids(ids.iter().map(String::as_str))
+            );
+        }
+        let clients = &access.clients.log_service;
+        let asked = |query: String| LogQuery {
+            from,
+            to: now.as_second() + AHEAD,
+            query,
+            line: ROWS,
+            offset: 0,
+            reverse: true,
+        };
+        let mut result = clients
+            .get_logs(&access.project, &store, &asked(query))
+            .await
+            .map(|answer| answer.value);
+        if let Ok(rows) = &mut result {
+            self.foreign(member, rows);
+            let crowded = rows.rows.len() >= ROWS as usize && found_in(rows, &ids).len() < ids.len();
+            if crowded && !ids.is_empty() {
+                // Others' writes fill the answer: absence shows only in a search for our own calls.
+                let query = audit_event::with_ids(ids.iter().map(String::as_str));
+                result = clients
+                    .get_logs(&access.project, &store, &asked(query))
+                    .await
+                    .map(|answer| answer.value);
+            }
+        }
+        match result {
+            Ok(rows) => self.found(member, &rows, &ids, round, now),
+            Err(error) => self.blind(member, &error, now),
+        }
+        self.figures(member);
+    }
+
+    fn found(&self, member: &Member, rows: &LogRows, ids: &BTreeSet<String>, round: u64, now: Timestamp) {
+        let rules = rules(&member.trail, self.ctx.settings.due_call_interval);
+        let found = found_in(rows, ids);
+        let mut memory = lock(&member.memory);
+        let memory = memory.slot::<TrailMemory>();
+        let newest = rows
+            .rows
+            .iter()
+            .filter_map(|row| row.get("__time__")?.parse().ok())
+            .max();
+        if let Some(newest) = newest.and_then(|second| Timestamp::from_second(second).ok()) {
+            memory.last_event = memory.last_event.max(Some(newest));
+        }
+        let Some(watch) = &mut memory.watch else { return };
+        let search = Search {
+            round,
+            at: now.as_second(),
+            complete: rows.complete,
+            searched: ids,
+            found: &found,
+        };
+        watch.note_search(&search, rules);
+        let missing = watch.has_misses();
+        self.judge(member, memory, now);
+        if missing && !memory.index_suspect {
+            // Before an absence is believed the index is looked at.
+            memory.index_suspect = true;
+            self.ctx.cluster.trigger(&member.trail.id());
+        }
+    }
+
+    fn blind(&self, member: &Member, error: &Error, now: Timestamp) {
+        tracing::debug!(%error, trail = member.trail.effective_name(), "cannot search the trail's store");
+        let mut memory = lock(&member.memory);
+        let memory = memory.slot::<TrailMemory>();
+        if error.is(Class::NotFound) {
+            let index = error.code() == Some("IndexConfigNotExist");
+            let news = if index {
+                !memory.index_suspect
+            } else {
+                memory.store_missing_since.is_none()
+            };
+            memory.index_suspect |= index;
+            if let Some(watch) = &mut memory.watch {
+                watch.interrupted(now.as_second());
+            }
+            if news {
+                self.ctx.cluster.trigger(&member.trail.id());
+            }
+        } else if let Some(watch) = &mut memory.watch {
+            watch.note_blind();
+        }
+        self.judge(member, memory, now);
+    }
+
+    /// Draws the verdict; a new one asks for a visit, which says it.
+    fn judge(&self, member: &Member, memory: &mut TrailMemory, now: Timestamp) {
+        let Some(watch) = &memory.watch else { return };
+        let rules = rules(&member.trail, self.ctx.settings.due_call_interval);
+        let verdict = watch.judge(now.as_second(), rules, memory.channel);
+        if memory.verdict != Some(verdict) {
+            memory.verdict = Some(verdict);
+            if verdict != Verdict::AsBefore {
+                self.ctx.cluster.trigger(&member.trail.id());
+            }
+        }
+    }
+
+    /// Writes of others that concern the trail ask for a visit, once each.
+    fn foreign(&self, member: &Member, rows: &LogRows) {
+        let trail = &member.trail;
+        let store = trail_store(trail.effective_name());
+        let names = [
+            trail.effective_name(),
+            member.access.project.as_str(),
+            store.as_str(),
+        ];
+        let mut news = false;
+        for row in &rows.rows {
+            let Some(event) = audit_event::of_row(row) else {
+                continue;
+            };
+            let text = row.get("event").map(String::as_str).unwrap_or_default();
+            let own = event
+                .request_id
+                .as_deref()
+                .is_some_and(|id| self.ctx.ledger.knows(id))
+                || event
+                    .user_agent
+                    .as_deref()
+                    .and_then(user_agent::parse)
+                    .is_some_and(|(_, call)| self.ctx.ledger.knows(call));
+            let id = event
+                .event_id
+                .as_deref()
+                .or(event.request_id.as_deref())
+                .unwrap_or_default();
+            if own || id.is_empty() || !audit_event::concerns(&event, text, &names) {
+                continue;
+            }
+            let mut memory = lock(&member.memory);
+            let memory = memory.slot::<TrailMemory>();
+            if memory.is_news(id) {
+                memory.index_suspect |= audit_event::is_about_index(&event);
+                // The visit must not believe a look from before the write.
+                memory.changed = Some(Instant::now());
+                news = true;
+            }
+        }
+        if news {
+            tracing::info!(
+                trail = trail.effective_name(),
+                "somebody wrote to what belongs to the trail; visiting it"
+            );
+            self.ctx.cluster.trigger(&trail.id());
+        }
+    }
+
+    fn figures(&self, member: &Member) {
+        let id = member.trail.id();
+        let mut memory = lock(&member.memory);
+        let memory = memory.slot::<TrailMemory>();
+        let logging = memory
+            .snapshot
+            .as_ref()
+            .map(|s| s.trail.as_ref().is_some_and(|t| t.state() == TrailState::Enable));
+        let arrival = memory.watch.as_ref().and_then(super::delivery::Watch::arrival);
+        let lag = u64::try_from(member.trail.max_lag_seconds()).unwrap_or_default();
+        let figures = TrailFigures {
+            logging,
+            last_event: memory.last_event,
+            max_lag: Some(Duration::from_secs(lag)),
+            due_call_last_success: arrival.and_then(|arrival| Timestamp::from_second(arrival.sent).ok()),
+            due_call_interval: Some(self.ctx.settings.due_call_interval),
+        };
+        self.ctx.metrics.set_trail(&id.namespace, &id.name, &figures);
+    }
+}
+
+/// Gives the trail the call that it must record, if it is on; forgets what was due if it is off.
+fn follow(member: &Member, call: Option<&DueCall>, described: Option<&DueCall>) {
+    let now = member.access.clients.cloud_now().as_second();
+    let (known, on, records) = (knows_state(member), is_on(member), records(member));
+    let mut memory = lock(&member.memory);
+    let memory = memory.slot::<TrailMemory>();
+    let Some(watch) = &mut memory.watch else { return };
+    if known && !on {
+        watch.interrupted(now);
+        memory.verdict = None;
+        return;
+    }
+    let Some(call) = call else { return };
+    let mut ids = vec![call.id.clone()];
+    match records {
+        Some(EventSelection::All) => {}
+        // Whether GetCallerIdentity counts as a read is documented nowhere; that DescribeTrails is one is certain.
+        Some(EventSelection::Read) => ids.extend(described.map(|call| call.id.clone())),
+        Some(EventSelection::Write) | None => return,
+    }
+    watch.note_due(ids, call.sent);
+}
+
+/// The newest look at the trail, as far as there is one.
+fn newest<T>(member: &Member, read: impl Fn(Option<&Trail>) -> T) -> Option<T> {
+    let mut memory = lock(&member.memory);
+    memory
+        .slot::<TrailMemory>()
+        .snapshot
+        .as_ref()
+        .map(|snapshot| read(snapshot.trail.as_ref()))
+}
+
+fn knows_state(member: &Member) -> bool {
+    newest(member, |_| ()).is_some()
+}
+
+fn is_on(member: &Member) -> bool {
+    newest(member, |trail| {
+        trail.is_some_and(|trail| trail.state() == TrailState::Enable)
+    })
+    .unwrap_or(false)
+}
+
+fn records(member: &Member) -> Option<EventSelection> {
+    newest(member, |trail| {
+        trail.and_then(|trail| parse_event_rw(trail.event_rw.as_deref()?))
+    })
+    .flatten()
+}
+
+/// Which of the ids stand in the rows.
+fn found_in(rows: &LogRows, ids: &BTreeSet<String>) -> BTreeSet<String> {
+    ids.iter()
+        .filter(|id| {
+            rows.rows
+                .iter()
+                .any(|row| row.values().any(|value| value.contains(*id)))
+        })
+        .cloned()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_found_as_text_in_any_column() {
+        let ids: BTreeSet<String> = ["A-1".to_owned(), "B-2".to_owned()].into();
+        let row = [("event".to_owned(), r#"{"requestId":"A-1"}"#.to_owned())].into();
+        let rows = LogRows {
+            complete: true,
+            rows: vec![row],
+        };
+        assert_eq!(found_in(&rows, &ids), ["A-1".to_owned()].into());
+    }
+}

@@ -1,0 +1,589 @@
+//! What a visit to a RamTrail says in its conditions. Pure.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::jiff::Timestamp;
+
+use super::delivery::Verdict;
+use super::model::{Observed, Obstacle, Trail, Wanted, event_rw};
+use super::plan::{Action, Plan};
+use crate::api::condition::{
+    DELIVERING, LOGGING, READY, RECONCILING, STALLED, SYNCED, Statement, Status, find, reason,
+};
+use crate::api::v1alpha1::{EventSelection, Logging, ManagementPolicy};
+use crate::controllers::pass::protected;
+use crate::controllers::plan::Effect;
+
+/// Everything that conditions are made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// What is wanted.
+    pub wanted: &'a Wanted,
+    /// What was seen before any step was taken.
+    pub observed: &'a Observed,
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The policy in force.
+    pub policy: ManagementPolicy,
+    /// What is known of delivery.
+    pub verdict: Option<Verdict>,
+    /// Longest accepted lag, in seconds.
+    pub max_lag: i32,
+    /// The conditions before.
+    pub before: &'a [Condition],
+}
+
+/// All statements of a visit that reached its end.
+pub fn statements(facts: &Facts<'_>) -> Vec<Statement> {
+    let mut all = vec![ready(facts), synced(facts), protection(facts), logging(facts)];
+    all.extend(reconciling(facts));
+    all.extend(stalled(facts));
+    all.extend(delivering(facts));
+    all
+}
+
+/// A visit under Observe to a trail that could not be taken over.
+pub fn observe_blocked(obstacle: &Obstacle, observed: &Observed) -> Vec<Statement> {
+    let text = format!(
+        "managementPolicy is Observe; Enforce would not go on: {}",
+        obstacle.message
+    );
+    let there = match &observed.trail {
+        Some(trail) if trail.on => Statement::new(
+            READY,
+            Status::True,
+            reason::AVAILABLE,
+            "The trail exists and is on",
+        ),
+        Some(_) => Statement::new(
+            READY,
+            Status::False,
+            reason::LOGGING_OFF,
+            "The trail exists and is off",
+        ),
+        None => Statement::new(
+            READY,
+            Status::False,
+            reason::PLAN_PENDING,
+            "The trail does not exist",
+        ),
+    };
+    vec![
+        there,
+        Statement::new(SYNCED, Status::False, reason::PLAN_PENDING, text),
+        protected(ManagementPolicy::Observe, &[]),
+    ]
+}
+
+fn taken(facts: &Facts<'_>) -> bool {
+    facts.policy == ManagementPolicy::Enforce && !facts.plan.steps.is_empty()
+}
+
+fn first<'a>(facts: &Facts<'a>) -> Option<&'a Obstacle> {
+    facts.plan.stalls.first().or_else(|| facts.plan.waits.first())
+}
+
+fn ready(facts: &Facts<'_>) -> Statement {
+    let name = &facts.wanted.trail_name;
+    let no = |reason, message: String| Statement::new(READY, Status::False, reason, message);
+    let Some(trail) = &facts.observed.trail else {
+        return if taken(facts) {
+            no(reason::CREATING, format!("Trail {name} is being created"))
+        } else {
+            no(
+                reason::PLAN_PENDING,
+                format!("Trail {name} does not exist, and managementPolicy is Observe"),
+            )
+        };
+    };
+    if facts.wanted.logging == Logging::Enabled && !trail.on {
+        let text = if taken(facts) {
+            "was off and is being switched on"
+        } else {
+            "is off"
+        };
+        return no(reason::LOGGING_OFF, format!("Trail {name} {text}"));
+    }
+    let under_way = |effect| taken(facts) && facts.plan.steps.iter().any(|step| step.effect == effect);
+    if under_way(Effect::Create) {
+        return no(reason::CREATING, format!("Trail {name} is being set up"));
+    }
+    if under_way(Effect::Protect) {
+        return no(
+            reason::UPDATING,
+            format!("Trail {name} was weakened and is being put right"),
+        );
+    }
+    if let Some(obstacle) = first(facts) {
+        return no(obstacle.reason, obstacle.message.clone());
+    }
+    if let Some(Verdict::Broken { sent }) = facts.verdict.filter(|_| trail.on) {
+        return no(reason::DELIVERY_BROKEN, broken(facts, sent));
+    }
+    let text = match facts.wanted.logging {
+        Logging::Enabled => {
+            let events = trail.events.map_or("unknown", event_rw);
+            format!("Trail {name} records {events} events into {}", project_of(trail))
+        }
+        Logging::Stopped => format!("Trail {name} is there and stopped, as spec.logging asks"),
+    };
+    Statement::new(READY, Status::True, reason::AVAILABLE, text)
+}
+
+fn project_of(trail: &Trail) -> String {
+    let project = trail.project_arn.rsplit('/').next().unwrap_or_default();
+    format!("project {project}")
+}
+
+fn synced(facts: &Facts<'_>) -> Statement {
+    let no = |reason, message: String| Statement::new(SYNCED, Status::False, reason, message);
+    let plan = facts.plan;
+    if facts.policy == ManagementPolicy::Observe && !plan.steps.is_empty() {
+        let count = plan.steps.len();
+        return no(
+            reason::PLAN_PENDING,
+            format!("managementPolicy is Observe: {count} step(s) are listed in status.plan and not taken"),
+        );
+    }
+    if facts.observed.trail.is_none() {
+        return no(
+            reason::CREATING,
+            format!("Trail {} is being created", facts.wanted.trail_name),
+        );
+    }
+    if let Some(obstacle) = first(facts) {
+        return no(obstacle.reason, obstacle.message.clone());
+    }
+    if !plan.exceeds.is_empty() {
+        let text = format!(
+            "The cloud holds more than the spec asks for, and nothing is reduced because of that: {}. Write the found values into the \
+             spec, or reduce them by hand",
+            plan.exceeds.join("; ")
+        );
+        return no(reason::EXCEEDS_SPEC, text);
+    }
+    if taken(facts) {
+        return Statement::new(
+            SYNCED,
+            Status::True,
+            reason::REPAIRED,
+            "Differences were found and put right",
+        );
+    }
+    Statement::new(SYNCED, Status::True, reason::UP_TO_DATE, "")
+}
+
+fn reconciling(facts: &Facts<'_>) -> Option<Statement> {
+    if taken(facts) {
+        let creating = facts.plan.steps.iter().any(|step| step.effect == Effect::Create);
+        let why = if creating {
+            reason::CREATING
+        } else {
+            reason::UPDATING
+        };
+        let calls: Vec<&str> = facts.plan.steps.iter().map(|step| step.action.call()).collect();
+        return Some(Statement::new(
+            RECONCILING,
+            Status::True,
+            why,
+            format!("Called {}; looking at the result", calls.join(", ")),
+        ));
+    }
+    let wait = facts.plan.waits.first()?;
+    Some(Statement::new(
+        RECONCILING,
+        Status::True,
+        wait.reason,
+        wait.message.clone(),
+    ))
+}
+
+fn stalled(facts: &Facts<'_>) -> Option<Statement> {
+    if let Some(obstacle) = facts.plan.stalls.first() {
+        return Some(Statement::new(
+            STALLED,
+            Status::True,
+            obstacle.reason,
+            obstacle.message.clone(),
+        ));
+    }
+    let on = facts.observed.trail.as_ref().is_some_and(|trail| trail.on);
+    match facts.verdict {
+        Some(Verdict::Broken { sent }) if on => Some(Statement::new(
+            STALLED,
+            Status::True,
+            reason::DELIVERY_BROKEN,
+            broken(facts, sent),
+        )),
+        _ => None,
+    }
+}
+
+fn protection(facts: &Facts<'_>) -> Statement {
+    let mut weak = Vec::new();
+    match &facts.observed.trail {
+        None => weak.push((
+            reason::CREATING,
+            format!("trail {} does not exist yet", facts.wanted.trail_name),
+        )),
+        Some(trail) => {
+            if facts.wanted.logging == Logging::Stopped {
+                weak.push((reason::LOGGING_STOPPED, "spec.logging is Stopped".to_owned()));
+            } else if !trail.on {
+                weak.push((reason::TAMPERED, "the trail is off".to_owned()));
+            }
+            if trail.events != Some(EventSelection::All) {
+                let found = trail.events.map_or("an unknown selection of", event_rw);
+                weak.push((
+                    reason::EVENTS_NARROWED,
+                    format!("only {found} events are recorded"),
+                ));
+            }
+        }
+    }
+    weak.extend(
+        facts
+            .plan
+            .findings
+            .iter()
+            .map(|finding| (reason::TAMPERED, finding.what.clone())),
+    );
+    protected(facts.policy, &weak)
+}
+
+fn logging(facts: &Facts<'_>) -> Statement {
+    let Some(trail) = &facts.observed.trail else {
+        return Statement::new(
+            LOGGING,
+            Status::Unknown,
+            reason::NOT_OBSERVED,
+            "There is no trail yet",
+        );
+    };
+    if trail.on {
+        return Statement::new(LOGGING, Status::True, reason::LOGGING_ENABLED, "");
+    }
+    let started = taken(facts)
+        && facts
+            .plan
+            .steps
+            .iter()
+            .any(|step| step.action == Action::StartLogging);
+    match (facts.wanted.logging, started) {
+        (Logging::Stopped, _) => Statement::new(
+            LOGGING,
+            Status::False,
+            reason::LOGGING_STOPPED,
+            "spec.logging is Stopped",
+        ),
+        (Logging::Enabled, true) => Statement::new(
+            LOGGING,
+            Status::False,
+            reason::LOGGING_OFF,
+            "The trail was off and was switched on; looking at the result",
+        ),
+        (Logging::Enabled, false) => {
+            Statement::new(LOGGING, Status::False, reason::LOGGING_OFF, "The trail is off")
+        }
+    }
+}
+
+fn broken(facts: &Facts<'_>, sent: i64) -> String {
+    let time = Timestamp::from_second(sent)
+        .map(|time| time.to_string())
+        .unwrap_or_default();
+    format!(
+        "A call of our own of {time} must have been recorded by trail {} and is not in its log store after {} seconds, looked for \
+         twice. Check in the console of ActionTrail that the trail delivers to project {}, and that its role may write there",
+        facts.wanted.trail_name, facts.max_lag, facts.wanted.project_arn
+    )
+}
+
+/// `None`: what was said before stands.
+fn delivering(facts: &Facts<'_>) -> Option<Statement> {
+    let say = |status, reason, message: &str| Some(Statement::new(DELIVERING, status, reason, message));
+    let awaiting = || {
+        say(
+            Status::Unknown,
+            reason::AWAITING_FIRST_EVENT,
+            "The first call of our own is on its way into the trail's log store",
+        )
+    };
+    let Some(trail) = &facts.observed.trail else {
+        return say(Status::Unknown, reason::NOT_OBSERVED, "There is no trail yet");
+    };
+    if !trail.on {
+        let why = if facts.wanted.logging == Logging::Stopped {
+            reason::LOGGING_STOPPED
+        } else {
+            reason::LOGGING_OFF
+        };
+        return say(Status::Unknown, why, "The trail is off");
+    }
+    match facts.verdict {
+        Some(Verdict::Arriving) => {
+            let text = format!(
+                "The newest call of our own that the trail must record arrived in its log store within {} seconds",
+                facts.max_lag
+            );
+            say(Status::True, reason::EVENTS_ARRIVING, &text)
+        }
+        Some(Verdict::Quiet) => say(
+            Status::True,
+            reason::QUIET,
+            "No call was due, the log store can be reached, and no error is told",
+        ),
+        Some(Verdict::Awaiting) => awaiting(),
+        Some(Verdict::Broken { sent }) => say(Status::False, reason::DELIVERY_BROKEN, &broken(facts, sent)),
+        Some(Verdict::Unknown) => say(
+            Status::Unknown,
+            reason::NOT_OBSERVED,
+            "The trail's log store cannot be searched, or tells neither way",
+        ),
+        Some(Verdict::AsBefore) | None => {
+            let before = find(facts.before, DELIVERING).map(|condition| condition.reason.as_str());
+            let stands = [
+                reason::EVENTS_ARRIVING,
+                reason::QUIET,
+                reason::DELIVERY_BROKEN,
+                reason::NOT_OBSERVED,
+            ];
+            if before.is_some_and(|before| stands.contains(&before)) {
+                None
+            } else {
+                awaiting()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::api::condition::{PROTECTED, merge};
+    use crate::api::v1alpha1::TrailAdoptionPolicy;
+    use crate::controllers::ownership::{Mark, Owner};
+    use crate::controllers::plan::Step;
+    use crate::controllers::ram_trail::model::{Index, Job, OtherDestinations, Role, Store};
+    use crate::controllers::ram_trail::plan::Finding;
+
+    fn wanted() -> Wanted {
+        Wanted {
+            trail_name: "ram-access".to_owned(),
+            account_id: "1".to_owned(),
+            region: "cn-hangzhou".to_owned(),
+            project_arn: "acs:log:cn-hangzhou:1:project/audit".to_owned(),
+            owner: Owner::new("c", "RamTrail", "n", "t"),
+            logging: Logging::Enabled,
+            events: EventSelection::All,
+            retention_days: None,
+            copy: None,
+            copy_blocked: None,
+            adoption: TrailAdoptionPolicy::IfUnowned,
+        }
+    }
+
+    fn observed(on: bool) -> Observed {
+        Observed {
+            mark: Mark::Ours,
+            trail: Some(Trail {
+                home_region: "cn-hangzhou".to_owned(),
+                arn: "a".to_owned(),
+                create_time: "2026-01-01T00:00:00Z".to_owned(),
+                on,
+                events: Some(EventSelection::All),
+                trail_region: "All".to_owned(),
+                project_arn: "acs:log:cn-hangzhou:1:project/audit".to_owned(),
+                write_role_arn: String::new(),
+                others: OtherDestinations::default(),
+                organization: false,
+            }),
+            role: Role::NotLooked,
+            store: Store::Present {
+                days: 3650,
+                created: 1,
+            },
+            index: Index::Fine,
+            job: Job::NotLooked,
+        }
+    }
+
+    fn say(
+        wanted: &Wanted,
+        observed: &Observed,
+        plan: &Plan,
+        policy: ManagementPolicy,
+        verdict: Option<Verdict>,
+        before: &[Condition],
+    ) -> Vec<(&'static str, Status, &'static str)> {
+        let facts = Facts {
+            wanted,
+            observed,
+            plan,
+            policy,
+            verdict,
+            max_lag: 900,
+            before,
+        };
+        statements(&facts)
+            .into_iter()
+            .map(|s| (s.type_, s.status, s.reason))
+            .collect()
+    }
+
+    const ENFORCE: ManagementPolicy = ManagementPolicy::Enforce;
+
+    #[test]
+    fn a_trail_that_is_on_and_delivers_is_all_true() {
+        let said = say(
+            &wanted(),
+            &observed(true),
+            &Plan::default(),
+            ENFORCE,
+            Some(Verdict::Arriving),
+            &[],
+        );
+        assert_eq!(
+            said,
+            [
+                (READY, Status::True, reason::AVAILABLE),
+                (SYNCED, Status::True, reason::UP_TO_DATE),
+                (PROTECTED, Status::True, reason::PROTECTED),
+                (LOGGING, Status::True, reason::LOGGING_ENABLED),
+                (DELIVERING, Status::True, reason::EVENTS_ARRIVING),
+            ]
+        );
+    }
+
+    #[test]
+    fn broken_delivery_is_not_ready_and_stalled() {
+        let said = say(
+            &wanted(),
+            &observed(true),
+            &Plan::default(),
+            ENFORCE,
+            Some(Verdict::Broken { sent: 1 }),
+            &[],
+        );
+        assert!(said.contains(&(READY, Status::False, reason::DELIVERY_BROKEN)));
+        assert!(said.contains(&(STALLED, Status::True, reason::DELIVERY_BROKEN)));
+        assert!(said.contains(&(DELIVERING, Status::False, reason::DELIVERY_BROKEN)));
+    }
+
+    #[test]
+    fn a_trail_that_was_found_off_is_neither_ready_nor_protected_until_it_is_seen_on() {
+        let mut plan = Plan::default();
+        plan.findings.push(Finding {
+            field: "logging",
+            what: "logging: found off, want Enabled".to_owned(),
+        });
+        plan.steps
+            .push(Step::new(Effect::Protect, "logging", "x", Action::StartLogging));
+        let said = say(&wanted(), &observed(false), &plan, ENFORCE, None, &[]);
+        assert!(said.contains(&(READY, Status::False, reason::LOGGING_OFF)));
+        assert!(said.contains(&(LOGGING, Status::False, reason::LOGGING_OFF)));
+        assert!(said.contains(&(PROTECTED, Status::False, reason::TAMPERED)));
+        assert!(said.contains(&(SYNCED, Status::True, reason::REPAIRED)));
+        assert!(said.contains(&(RECONCILING, Status::True, reason::UPDATING)));
+    }
+
+    #[test]
+    fn stopped_by_the_spec_is_ready_and_not_protected() {
+        let wanted = Wanted {
+            logging: Logging::Stopped,
+            ..wanted()
+        };
+        let said = say(&wanted, &observed(false), &Plan::default(), ENFORCE, None, &[]);
+        assert!(said.contains(&(READY, Status::True, reason::AVAILABLE)));
+        assert!(said.contains(&(PROTECTED, Status::False, reason::LOGGING_STOPPED)));
+        assert!(said.contains(&(LOGGING, Status::False, reason::LOGGING_STOPPED)));
+        assert!(said.contains(&(DELIVERING, Status::Unknown, reason::LOGGING_STOPPED)));
+    }
+
+    #[test]
+    fn narrowed_events_and_observe_are_not_protected() {
+        let mut narrow = observed(true);
+        narrow.trail.as_mut().unwrap().events = Some(EventSelection::Write);
+        let said = say(&wanted(), &narrow, &Plan::default(), ENFORCE, None, &[]);
+        assert!(said.contains(&(PROTECTED, Status::False, reason::EVENTS_NARROWED)));
+        let said = say(
+            &wanted(),
+            &observed(true),
+            &Plan::default(),
+            ManagementPolicy::Observe,
+            None,
+            &[],
+        );
+        assert!(said.contains(&(PROTECTED, Status::False, reason::OBSERVE_ONLY)));
+    }
+
+    #[test]
+    fn observe_lists_and_takes_no_step() {
+        let mut plan = Plan::default();
+        plan.steps
+            .push(Step::new(Effect::Protect, "logging", "x", Action::StartLogging));
+        let said = say(
+            &wanted(),
+            &observed(false),
+            &plan,
+            ManagementPolicy::Observe,
+            None,
+            &[],
+        );
+        assert!(said.contains(&(SYNCED, Status::False, reason::PLAN_PENDING)));
+        assert!(!said.iter().any(|(type_, ..)| *type_ == RECONCILING));
+    }
+
+    #[test]
+    fn more_than_wanted_is_ready_and_not_synced() {
+        let mut plan = Plan::default();
+        plan.exceeds.push("events: found All, want Write".to_owned());
+        let said = say(
+            &wanted(),
+            &observed(true),
+            &plan,
+            ENFORCE,
+            Some(Verdict::Arriving),
+            &[],
+        );
+        assert!(said.contains(&(READY, Status::True, reason::AVAILABLE)));
+        assert!(said.contains(&(SYNCED, Status::False, reason::EXCEEDS_SPEC)));
+    }
+
+    #[test]
+    fn after_a_restart_what_was_said_about_delivery_stands() {
+        for (before, stands) in [
+            (reason::EVENTS_ARRIVING, true),
+            (reason::DELIVERY_BROKEN, true),
+            (reason::LOGGING_OFF, false),
+            (reason::AWAITING_FIRST_EVENT, false),
+        ] {
+            let said = [Statement::new(DELIVERING, Status::Unknown, before, "")];
+            let conditions = merge(&[], &said, Some(1), Timestamp::UNIX_EPOCH);
+            let said = say(
+                &wanted(),
+                &observed(true),
+                &Plan::default(),
+                ENFORCE,
+                Some(Verdict::AsBefore),
+                &conditions,
+            );
+            assert_eq!(
+                !said.iter().any(|(type_, ..)| *type_ == DELIVERING),
+                stands,
+                "{before}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_waited_for_is_named_by_ready() {
+        let mut plan = Plan::default();
+        plan.waits
+            .push(Obstacle::new(reason::LOG_STORE_NOT_FOUND, "no store"));
+        let said = say(&wanted(), &observed(true), &plan, ENFORCE, None, &[]);
+        assert!(said.contains(&(READY, Status::False, reason::LOG_STORE_NOT_FOUND)));
+        assert!(said.contains(&(RECONCILING, Status::True, reason::LOG_STORE_NOT_FOUND)));
+    }
+}
