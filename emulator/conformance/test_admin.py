@@ -3,7 +3,9 @@
 Everything that is journalled here is done by official SDKs.
 """
 
+import concurrent.futures
 import json
+import time
 
 import pytest
 from aliyun.log import LogException
@@ -270,6 +272,46 @@ def test_a_call_can_be_lost_before_it_is_done(cloud, account):
     assert getattr(caught.value, "code", None) is None
     with refused("EntityNotExist.User", 404):
         account.ram().get_user(ram_models.GetUserRequest(user_name="alice"))
+
+
+def has_user(account, name):
+    return name in [u.user_name for u in account.ram().list_users(ram_models.ListUsersRequest()).body.users.user]
+
+
+@pytest.mark.parametrize("kind, done_while_held", [("hold-before", False), ("hold-after", True)])
+def test_a_call_can_be_held_before_or_after_it_is_done(cloud, account, journal, kind, done_while_held):
+    fault(cloud, {"kind": kind}, account, action="CreateUser")
+    request = ram_models.CreateUserRequest(user_name="alice")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        call = pool.submit(lambda: account.ram().create_user(request).body.user.user_name)
+        try:
+            if done_while_held:
+                patience(lambda: has_user(account, "alice"))
+            else:
+                patience(lambda: any(f["holding"] for f in cloud.admin("GET", "faults")["faults"]))
+                assert not has_user(account, "alice")
+            assert not call.done()
+        finally:
+            cloud.admin("POST", "faults/release", {})
+        assert call.result(30) == "alice"
+    assert has_user(account, "alice")
+    (row,) = journal.rows("CreateUser")
+    assert row["status"] == 200 and row["faults"]
+
+
+def test_a_call_can_be_slow(cloud, account):
+    fault(cloud, {"kind": "delay", "ms": 300}, account, action="CreateUser")
+    started = time.monotonic()
+    account.ram().create_user(ram_models.CreateUserRequest(user_name="alice"))
+    assert time.monotonic() - started >= 0.3
+
+
+def patience(look):
+    """Looks, on real time, until something is seen."""
+    deadline = time.monotonic() + 30
+    while not look():
+        assert time.monotonic() < deadline, "never seen"
+        time.sleep(0.01)
 
 
 def test_the_nth_matching_call_is_met_and_no_other(cloud, account):
