@@ -28,7 +28,9 @@ fn with(mut spec: Value, changes: &Value) -> Value {
 
 fn tags(world: &World) -> BTreeMap<String, String> {
     let target = Taggable::Project(project());
-    wait(world.intruder().log_service.list_tag_resources(&target)).unwrap().value
+    wait(world.intruder().log_service.list_tag_resources(&target))
+        .unwrap()
+        .value
 }
 
 fn set_tag(world: &World, key: &str, value: &str) {
@@ -39,9 +41,17 @@ fn set_tag(world: &World, key: &str, value: &str) {
 
 /// Waits until the project of an intruder is shown.
 fn made_by_intruder(world: &World, description: &str) {
-    wait(world.intruder().log_service.create_project(&project(), description)).unwrap();
+    wait(
+        world
+            .intruder()
+            .log_service
+            .create_project(&project(), description),
+    )
+    .unwrap();
     world.eventually("the project is shown", || {
-        wait(world.intruder().log_service.get_project(&project())).map(drop).map_err(|error| error.to_string())
+        wait(world.intruder().log_service.get_project(&project()))
+            .map(drop)
+            .map_err(|error| error.to_string())
     });
 }
 
@@ -52,23 +62,39 @@ fn exists(world: &World) -> bool {
 #[test]
 fn a_project_is_created_with_two_calls_and_then_left_alone() {
     let mut world = World::new("create");
-    let spec = with(project_spec(NAME), &json!({"description": "words", "tags": {"team": "ml"}}));
+    let spec = with(
+        project_spec(NAME),
+        &json!({"description": "words", "tags": {"team": "ml"}}),
+    );
     world.apply(KIND, "trail", &spec);
     world.start();
     world.settled(KIND, "trail");
 
-    assert_eq!(world.writes(0), ["CreateProject", "TagResources"], "{}", world.report());
+    assert_eq!(
+        world.writes(0),
+        ["CreateProject", "TagResources"],
+        "{}",
+        world.report()
+    );
     let object: AuditProject = world.get("trail");
     let status = object.status.unwrap();
     assert_eq!(status.account_id.as_deref(), Some(ACCOUNT));
     assert_eq!(status.project_name.as_deref(), Some(NAME));
-    assert_eq!(status.arn.unwrap(), format!("acs:log:{REGION}:{ACCOUNT}:project/{NAME}"));
-    assert_eq!(status.endpoint.unwrap(), format!("{NAME}.{REGION}.log.aliyuncs.com"));
+    assert_eq!(
+        status.arn.unwrap(),
+        format!("acs:log:{REGION}:{ACCOUNT}:project/{NAME}")
+    );
+    assert_eq!(
+        status.endpoint.unwrap(),
+        format!("{NAME}.{REGION}.log.aliyuncs.com")
+    );
     assert_eq!(status.claim.unwrap().origin, Origin::Created);
     assert_eq!(status.pending_create, None);
     assert_eq!(status.observed_generation, Some(1));
     assert_eq!(status.applied_generation, Some(1));
-    let found = wait(world.intruder().log_service.get_project(&project())).unwrap().value;
+    let found = wait(world.intruder().log_service.get_project(&project()))
+        .unwrap()
+        .value;
     assert_eq!(found.description, "words");
     assert_eq!(tags(&world).get("team").map(String::as_str), Some("ml"));
     assert!(tags(&world)["ramtrail-object"].contains("trail"));
@@ -91,7 +117,10 @@ fn a_project_is_created_with_two_calls_and_then_left_alone() {
 #[test]
 fn the_first_status_is_written_before_the_cloud_answers() {
     let mut world = World::new("first");
-    world.emulator.add_fault(&json!({"match": {"action": "GetCallerIdentity"}, "fault": {"kind": "hold-before"}})).unwrap();
+    world
+        .emulator
+        .add_fault(&json!({"match": {"action": "GetCallerIdentity"}, "fault": {"kind": "hold-before"}}))
+        .unwrap();
     world.apply(KIND, "trail", &project_spec(NAME));
     world.start();
     world.condition(KIND, "trail", "Ready", "Unknown", "Pending");
@@ -103,18 +132,32 @@ fn the_first_status_is_written_before_the_cloud_answers() {
 #[test]
 fn description_and_tags_follow_the_spec_and_tags_of_others_stay() {
     let mut world = World::new("update");
-    world.apply(KIND, "trail", &with(project_spec(NAME), &json!({"tags": {"a": "1", "b": "1"}})));
+    world.apply(
+        KIND,
+        "trail",
+        &with(project_spec(NAME), &json!({"tags": {"a": "1", "b": "1"}})),
+    );
     world.start();
     world.settled(KIND, "trail");
     set_tag(&world, "others", "x");
     let since = world.now();
-    world.apply(KIND, "trail", &with(project_spec(NAME), &json!({"tags": {"b": "2", "c": "3"}, "description": "new"})));
+    world.apply(
+        KIND,
+        "trail",
+        &with(
+            project_spec(NAME),
+            &json!({"tags": {"b": "2", "c": "3"}, "description": "new"}),
+        ),
+    );
     world.until("trail", "generation 2 is applied", |object: &AuditProject| {
         object.status.as_ref().and_then(|s| s.applied_generation) == Some(2)
     });
     let now = tags(&world);
     assert_eq!(now.get("a"), None, "a left the spec");
-    assert_eq!((now["b"].as_str(), now["c"].as_str(), now["others"].as_str()), ("2", "3", "x"));
+    assert_eq!(
+        (now["b"].as_str(), now["c"].as_str(), now["others"].as_str()),
+        ("2", "3", "x")
+    );
     let mut writes = world.writes(since);
     writes.sort();
     assert_eq!(writes, ["TagResources", "UntagResources", "UpdateProject"]);
@@ -129,9 +172,11 @@ fn a_removed_or_scribbled_mark_is_put_back_and_told() {
     world.settled(KIND, "trail");
     let marked = tags(&world)["ramtrail-owner"].clone();
     set_tag(&world, "ramtrail-owner", "scribble");
-    world.eventually("the mark is ours again", || match tags(&world).get("ramtrail-owner") {
-        Some(mark) if *mark == marked => Ok(()),
-        other => Err(format!("{other:?}")),
+    world.eventually("the mark is ours again", || {
+        match tags(&world).get("ramtrail-owner") {
+            Some(mark) if *mark == marked => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
     });
     let note = world.event("TamperRepaired");
     assert!(note.contains("mark") && note.contains("scribble"), "{note}");
@@ -142,9 +187,18 @@ fn a_removed_or_scribbled_mark_is_put_back_and_told() {
     assert!(tamper.repaired && tamper.what.contains("scribble"), "{tamper:?}");
 
     let target = Taggable::Project(project());
-    wait(world.intruder().log_service.untag_resources(&target, &["ramtrail-owner"])).unwrap();
+    wait(
+        world
+            .intruder()
+            .log_service
+            .untag_resources(&target, &["ramtrail-owner"]),
+    )
+    .unwrap();
     world.eventually("the mark is back", || {
-        tags(&world).contains_key("ramtrail-owner").then_some(()).ok_or("no mark".to_owned())
+        tags(&world)
+            .contains_key("ramtrail-owner")
+            .then_some(())
+            .ok_or("no mark".to_owned())
     });
     world.nothing_was_reduced();
 }
@@ -159,7 +213,10 @@ fn the_mark_of_another_cluster_is_reported_and_never_repaired() {
     let foreign = format!("other-cluster_{}", "a".repeat(32));
     set_tag(&world, "ramtrail-owner", &foreign);
     let stalled = world.condition(KIND, "trail", "Stalled", "True", "OwnedByAnother");
-    assert!(stalled["message"].as_str().unwrap().contains(&foreign), "{stalled}");
+    assert!(
+        stalled["message"].as_str().unwrap().contains(&foreign),
+        "{stalled}"
+    );
     world.condition(KIND, "trail", "Protected", "False", "Tampered");
     world.resyncs("GetProject", 2);
     assert_eq!(world.writes(since), Vec::<String>::new());
@@ -202,23 +259,39 @@ fn the_adoption_matrix_of_what_exists() {
             set_tag(&world, "ramtrail-owner", mark);
         }
         let before = tags(&world);
-        world.apply(KIND, "trail", &with(project_spec(NAME), &json!({"adoptionPolicy": policy})));
+        world.apply(
+            KIND,
+            "trail",
+            &with(project_spec(NAME), &json!({"adoptionPolicy": policy})),
+        );
         world.start();
         if let Err(reason) = taken {
             let stalled = world.condition(KIND, "trail", "Stalled", "True", reason);
             if let Some(mark) = mark {
                 let message = stalled["message"].as_str().unwrap();
-                assert!(message.contains(mark) && message.contains("AuditProject/"), "{message}");
+                assert!(
+                    message.contains(mark) && message.contains("AuditProject/"),
+                    "{message}"
+                );
             }
             assert_eq!(world.writes(0), Vec::<String>::new(), "{mark:?} {policy}");
             assert_eq!(tags(&world), before);
         } else {
             world.settled(KIND, "trail");
             let object: AuditProject = world.get("trail");
-            assert_eq!(object.status.unwrap().claim.unwrap().origin, Origin::Adopted, "{mark:?} {policy}");
+            assert_eq!(
+                object.status.unwrap().claim.unwrap().origin,
+                Origin::Adopted,
+                "{mark:?} {policy}"
+            );
             assert_eq!(world.writes(0), ["TagResources"], "{mark:?} {policy}");
-            let found = wait(world.intruder().log_service.get_project(&project())).unwrap().value;
-            assert_eq!(found.description, "theirs", "an unset description is left as found");
+            let found = wait(world.intruder().log_service.get_project(&project()))
+                .unwrap()
+                .value;
+            assert_eq!(
+                found.description, "theirs",
+                "an unset description is left as found"
+            );
         }
     }
 }
@@ -232,13 +305,20 @@ fn a_name_taken_in_another_account_says_both_causes() {
     let stalled = world.eventually("NameTaken or Foreign", || {
         let object: AuditProject = world.get("trail");
         let status = object.status.unwrap_or_default();
-        let found = status.conditions.into_iter().find(|c| c.type_ == "Stalled" && c.status == "True");
+        let found = status
+            .conditions
+            .into_iter()
+            .find(|c| c.type_ == "Stalled" && c.status == "True");
         found.ok_or_else(|| "not stalled".to_owned())
     });
     assert_eq!(stalled.reason, "NameTaken", "{}", stalled.message);
     assert!(stalled.message.contains("another account") && stalled.message.contains("another region"));
     let object: AuditProject = world.get("trail");
-    assert_eq!(object.status.unwrap().pending_create, None, "a refused create is settled");
+    assert_eq!(
+        object.status.unwrap().pending_create,
+        None,
+        "a refused create is settled"
+    );
 }
 
 #[test]
@@ -250,7 +330,11 @@ fn retain_releases_the_mark_and_the_same_owner_takes_it_again() {
     world.delete(KIND, "trail");
     world.gone(KIND, "trail");
     assert!(exists(&world));
-    assert!(tags(&world)["ramtrail-owner"].starts_with("released"), "{:?}", tags(&world));
+    assert!(
+        tags(&world)["ramtrail-owner"].starts_with("released"),
+        "{:?}",
+        tags(&world)
+    );
     assert!(world.event("Retained").contains(NAME));
 
     // Another owner may not, the same one may.
@@ -258,7 +342,11 @@ fn retain_releases_the_mark_and_the_same_owner_takes_it_again() {
     world.condition(KIND, "other", "Stalled", "True", "OwnedByAnother");
     world.delete(KIND, "other");
     world.gone(KIND, "other");
-    world.apply(KIND, "trail", &with(project_spec(NAME), &json!({"deletionPolicy": "Delete"})));
+    world.apply(
+        KIND,
+        "trail",
+        &with(project_spec(NAME), &json!({"deletionPolicy": "Delete"})),
+    );
     world.settled(KIND, "trail");
     let object: AuditProject = world.get("trail");
     assert_eq!(object.status.unwrap().claim.unwrap().origin, Origin::Adopted);
@@ -273,7 +361,11 @@ fn retain_releases_the_mark_and_the_same_owner_takes_it_again() {
 #[test]
 fn delete_deletes_what_it_created_when_it_is_empty() {
     let mut world = World::new("delete");
-    world.apply(KIND, "trail", &with(project_spec(NAME), &json!({"deletionPolicy": "Delete"})));
+    world.apply(
+        KIND,
+        "trail",
+        &with(project_spec(NAME), &json!({"deletionPolicy": "Delete"})),
+    );
     world.start();
     world.settled(KIND, "trail");
     world.delete(KIND, "trail");
@@ -286,7 +378,11 @@ fn delete_deletes_what_it_created_when_it_is_empty() {
 #[test]
 fn a_project_that_holds_a_log_store_is_left() {
     let mut world = World::new("filled");
-    world.apply(KIND, "trail", &with(project_spec(NAME), &json!({"deletionPolicy": "Delete"})));
+    world.apply(
+        KIND,
+        "trail",
+        &with(project_spec(NAME), &json!({"deletionPolicy": "Delete"})),
+    );
     world.start();
     world.settled(KIND, "trail");
     let store = ramtrail::aliyun::log_service::NewLogStore {
@@ -305,7 +401,11 @@ fn a_project_that_holds_a_log_store_is_left() {
 #[test]
 fn a_replaced_project_is_not_deleted() {
     let mut world = World::new("replaced").option("--resync-interval=10m");
-    world.apply(KIND, "trail", &with(project_spec(NAME), &json!({"deletionPolicy": "Delete"})));
+    world.apply(
+        KIND,
+        "trail",
+        &with(project_spec(NAME), &json!({"deletionPolicy": "Delete"})),
+    );
     world.start();
     world.ready(KIND, "trail");
     let mark = tags(&world)["ramtrail-owner"].clone();
@@ -321,20 +421,34 @@ fn a_replaced_project_is_not_deleted() {
 #[test]
 fn missing_credentials_say_what_to_create_and_are_picked_up() {
     let mut world = World::new("secret");
-    let spec = with(project_spec(NAME), &json!({"credentials": {"secretRef": {"name": "later"}}}));
+    let spec = with(
+        project_spec(NAME),
+        &json!({"credentials": {"secretRef": {"name": "later"}}}),
+    );
     world.apply(KIND, "trail", &spec);
     world.start();
     let stalled = world.condition(KIND, "trail", "Stalled", "True", "CredentialsNotFound");
     let message = stalled["message"].as_str().unwrap();
-    assert!(message.contains("later") && message.contains("ALIBABA_CLOUD_ACCESS_KEY_ID"), "{message}");
+    assert!(
+        message.contains("later") && message.contains("ALIBABA_CLOUD_ACCESS_KEY_ID"),
+        "{message}"
+    );
     assert_eq!(world.journal(0).len(), 0, "nothing is called without credentials");
 
     world.write_secret("later", KEY, SECRET, false);
     world.eventually("the missing label is named", || {
         let object: AuditProject = world.get("trail");
         let conditions = object.status.unwrap().conditions;
-        let found = conditions.iter().find(|c| c.type_ == "Stalled").map(|c| c.message.clone()).unwrap_or_default();
-        if found.contains("ramtrail.io/credentials=true") { Ok(()) } else { Err(found) }
+        let found = conditions
+            .iter()
+            .find(|c| c.type_ == "Stalled")
+            .map(|c| c.message.clone())
+            .unwrap_or_default();
+        if found.contains("ramtrail.io/credentials=true") {
+            Ok(())
+        } else {
+            Err(found)
+        }
     });
     assert_eq!(world.journal(0).len(), 0);
 
@@ -349,21 +463,32 @@ fn the_operators_own_identity_is_denied_by_default() {
     world.apply(KIND, "trail", &json!({"region": REGION, "projectName": NAME}));
     world.start();
     let stalled = world.condition(KIND, "trail", "Stalled", "True", "IdentityNotAllowed");
-    assert!(stalled["message"].as_str().unwrap().contains("--identity-namespaces"));
+    assert!(
+        stalled["message"]
+            .as_str()
+            .unwrap()
+            .contains("--identity-namespaces")
+    );
     assert_eq!(world.journal(0).len(), 0);
 }
 
 #[test]
 fn a_denied_call_names_action_resource_and_who_needs_it_and_recovers() {
     let mut world = World::new("denied");
-    let allowed = json!([{"Effect": "Allow", "Action": ["log:GetProject", "log:ListTagResources"], "Resource": "*"}]);
+    let allowed =
+        json!([{"Effect": "Allow", "Action": ["log:GetProject", "log:ListTagResources"], "Resource": "*"}]);
     world.add_user("LTAIreaderKey0000000001", ACCOUNT, "reader", &allowed);
     world.write_secret(CREDENTIALS, "LTAIreaderKey0000000001", SECRET, true);
     world.apply(KIND, "trail", &project_spec(NAME));
     world.start();
     let stalled = world.condition(KIND, "trail", "Stalled", "True", "Denied");
     let message = stalled["message"].as_str().unwrap();
-    for part in ["log:CreateProject", &format!("project/{NAME}"), "Grant it to", "user/reader"] {
+    for part in [
+        "log:CreateProject",
+        &format!("project/{NAME}"),
+        "Grant it to",
+        "user/reader",
+    ] {
         assert!(message.contains(part), "{part} in {message}");
     }
     let versions = world.versions();
@@ -386,14 +511,20 @@ fn credentials_of_another_account_write_nothing() {
     world.write_secret(CREDENTIALS, "LTAIswappedKey000000001", SECRET, true);
     let stalled = world.condition(KIND, "trail", "Stalled", "True", "AccountChanged");
     let message = stalled["message"].as_str().unwrap();
-    assert!(message.contains(ACCOUNT) && message.contains(OTHER_ACCOUNT), "{message}");
+    assert!(
+        message.contains(ACCOUNT) && message.contains(OTHER_ACCOUNT),
+        "{message}"
+    );
     let foreign: Vec<String> = world
         .journal(since)
         .iter()
         .filter(|row| row.0["account"] == OTHER_ACCOUNT && row.is_ours())
         .map(|row| row.action().to_owned())
         .collect();
-    assert!(foreign.iter().all(|action| action == "GetCallerIdentity"), "{foreign:?}");
+    assert!(
+        foreign.iter().all(|action| action == "GetCallerIdentity"),
+        "{foreign:?}"
+    );
     assert_eq!(world.writes(since), Vec::<String>::new());
     world.write_secret(CREDENTIALS, KEY, SECRET, true);
     world.ready(KIND, "trail");
@@ -402,10 +533,19 @@ fn credentials_of_another_account_write_nothing() {
 #[test]
 fn a_pinned_account_is_checked_before_anything_else() {
     let mut world = World::new("pin");
-    world.apply(KIND, "trail", &with(project_spec(NAME), &json!({"accountID": OTHER_ACCOUNT})));
+    world.apply(
+        KIND,
+        "trail",
+        &with(project_spec(NAME), &json!({"accountID": OTHER_ACCOUNT})),
+    );
     world.start();
     world.condition(KIND, "trail", "Stalled", "True", "AccountChanged");
-    assert!(world.journal(0).iter().all(|row| row.action() == "GetCallerIdentity"));
+    assert!(
+        world
+            .journal(0)
+            .iter()
+            .all(|row| row.action() == "GetCallerIdentity")
+    );
 }
 
 #[test]
@@ -420,7 +560,11 @@ fn duplicates_wait_for_the_oldest_and_take_over_when_it_goes() {
     let since = world.now();
     world.resyncs("GetProject", 1);
     assert_eq!(world.writes(since), Vec::<String>::new());
-    world.apply(KIND, "second", &with(project_spec(NAME), &json!({"adoptionPolicy": "Always"})));
+    world.apply(
+        KIND,
+        "second",
+        &with(project_spec(NAME), &json!({"adoptionPolicy": "Always"})),
+    );
     world.delete(KIND, "first");
     world.gone(KIND, "first");
     world.settled(KIND, "second");
@@ -447,14 +591,20 @@ fn a_paused_object_is_left_alone_and_says_so() {
     world.annotate(KIND, "trail", "ramtrail.io/paused", None);
     world.ready(KIND, "trail");
     world.eventually("the mark is back", || {
-        (tags(&world)["ramtrail-owner"] != "scribble").then_some(()).ok_or("scribble".to_owned())
+        (tags(&world)["ramtrail-owner"] != "scribble")
+            .then_some(())
+            .ok_or("scribble".to_owned())
     });
 }
 
 #[test]
 fn observe_looks_and_writes_nothing() {
     let mut world = World::new("observe");
-    world.apply(KIND, "trail", &with(project_spec(NAME), &json!({"managementPolicy": "Observe"})));
+    world.apply(
+        KIND,
+        "trail",
+        &with(project_spec(NAME), &json!({"managementPolicy": "Observe"})),
+    );
     world.start();
     world.condition(KIND, "trail", "Synced", "False", "PlanPending");
     world.condition(KIND, "trail", "Ready", "False", "PlanPending");
@@ -474,7 +624,11 @@ fn observe_looks_and_writes_nothing() {
 #[test]
 fn abandon_frees_at_once_and_says_what_is_left() {
     let mut world = World::new("abandon").option("--deletion-grace=1h");
-    world.apply(KIND, "trail", &with(project_spec(NAME), &json!({"deletionPolicy": "Delete"})));
+    world.apply(
+        KIND,
+        "trail",
+        &with(project_spec(NAME), &json!({"deletionPolicy": "Delete"})),
+    );
     world.start();
     world.settled(KIND, "trail");
     world.write_secret(CREDENTIALS, KEY, SECRET, false);
@@ -490,7 +644,11 @@ fn abandon_frees_at_once_and_says_what_is_left() {
 #[test]
 fn without_access_a_deletion_ends_after_the_grace() {
     let mut world = World::new("grace").option("--deletion-grace=2s");
-    world.apply(KIND, "trail", &with(project_spec(NAME), &json!({"deletionPolicy": "Delete"})));
+    world.apply(
+        KIND,
+        "trail",
+        &with(project_spec(NAME), &json!({"deletionPolicy": "Delete"})),
+    );
     world.start();
     world.settled(KIND, "trail");
     world.write_secret(CREDENTIALS, KEY, SECRET, false);
@@ -503,19 +661,29 @@ fn without_access_a_deletion_ends_after_the_grace() {
 #[test]
 fn a_namespace_goes_although_its_credentials_went_first() {
     let mut world = World::new("namespace").option("--deletion-grace=1h");
-    world.apply(KIND, "trail", &with(project_spec(NAME), &json!({"deletionPolicy": "Delete"})));
+    world.apply(
+        KIND,
+        "trail",
+        &with(project_spec(NAME), &json!({"deletionPolicy": "Delete"})),
+    );
     world.start();
     world.settled(KIND, "trail");
     world.write_secret(CREDENTIALS, KEY, SECRET, false);
     world.delete_namespace();
     world.gone(KIND, "trail");
-    assert!(world.event("LeftInCloud").contains(NAME), "told in the operator's namespace");
+    assert!(
+        world.event("LeftInCloud").contains(NAME),
+        "told in the operator's namespace"
+    );
 }
 
 #[test]
 fn what_was_never_created_goes_at_once() {
     let mut world = World::new("never").option("--deletion-grace=1h");
-    let spec = with(project_spec(NAME), &json!({"credentials": {"secretRef": {"name": "nowhere"}}, "deletionPolicy": "Delete"}));
+    let spec = with(
+        project_spec(NAME),
+        &json!({"credentials": {"secretRef": {"name": "nowhere"}}, "deletionPolicy": "Delete"}),
+    );
     world.apply(KIND, "trail", &spec);
     world.start();
     world.condition(KIND, "trail", "Stalled", "True", "CredentialsNotFound");
@@ -551,16 +719,24 @@ fn one_unavailable_answer_changes_no_condition() {
 /// told it. The next one must end where an undisturbed one ends, with one successful create.
 #[test]
 fn a_lost_answer_and_a_killed_operator_end_the_same() {
-    let spec = with(project_spec(NAME), &json!({"description": "words", "tags": {"team": "ml"}}));
+    let spec = with(
+        project_spec(NAME),
+        &json!({"description": "words", "tags": {"team": "ml"}}),
+    );
     for action in ["CreateProject", "TagResources"] {
         let mut world = World::new("crash");
-        let fault = json!({"match": {"action": action, "caller": support::USER}, "fault": {"kind": "hold-after"}});
+        let fault =
+            json!({"match": {"action": action, "caller": support::USER}, "fault": {"kind": "hold-after"}});
         world.emulator.add_fault(&fault).unwrap();
         world.apply(KIND, "trail", &spec);
         world.start();
         world.eventually(&format!("{action} is held"), || {
             let faults = world.emulator.get("faults").unwrap();
-            if faults["faults"][0]["holding"] == 1 { Ok(()) } else { Err(faults.to_string()) }
+            if faults["faults"][0]["holding"] == 1 {
+                Ok(())
+            } else {
+                Err(faults.to_string())
+            }
         });
         world.kill();
         world.emulator.remove_faults().unwrap();
@@ -573,7 +749,10 @@ fn a_lost_answer_and_a_killed_operator_end_the_same() {
         assert_eq!(status.pending_create, None, "{action}");
         let now = tags(&world);
         assert_eq!(now["team"], "ml", "{action}");
-        assert!(now["ramtrail-owner"].starts_with(support::CLUSTER), "{action}: {now:?}");
+        assert!(
+            now["ramtrail-owner"].starts_with(support::CLUSTER),
+            "{action}: {now:?}"
+        );
         world.nothing_was_reduced();
     }
 }

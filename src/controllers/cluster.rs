@@ -13,6 +13,8 @@ use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
 
+use tokio_util::sync::CancellationToken;
+
 use super::object::{KindName, Managed, ObjectId};
 use crate::api::v1alpha1::{AuditLogStore, AuditProject, RamTrail};
 
@@ -28,6 +30,9 @@ pub struct Scope {
     /// Trails.
     pub trails: Store<RamTrail>,
     triggers: Triggers,
+    /// Cancelled, which many can wait for, once the kind was listed: in the order project, log store, trail. The
+    /// caches' own signal wakes only one of several waiting tasks.
+    listed: [CancellationToken; 3],
 }
 
 #[derive(Clone)]
@@ -51,6 +56,8 @@ pub struct ScopeInputs {
 pub struct Inputs<K: Managed> {
     /// Fills the cache.
     pub writer: reflector::store::Writer<K>,
+    /// Tells that the cache holds what the API server listed.
+    pub listed: CancellationToken,
     /// Objects to visit.
     pub queue: UnboundedReceiver<ObjectRef<K>>,
 }
@@ -69,17 +76,21 @@ impl Scope {
             log_stores: log_store_sender,
             trails: trail_sender,
         };
+        let listed: [CancellationToken; 3] = std::array::from_fn(|_| CancellationToken::new());
         let inputs = ScopeInputs {
             projects: Inputs {
                 writer: project_writer,
+                listed: listed[0].clone(),
                 queue: project_queue,
             },
             log_stores: Inputs {
                 writer: log_store_writer,
+                listed: listed[1].clone(),
                 queue: log_store_queue,
             },
             trails: Inputs {
                 writer: trail_writer,
+                listed: listed[2].clone(),
                 queue: trail_queue,
             },
         };
@@ -90,6 +101,7 @@ impl Scope {
                 log_stores,
                 trails,
                 triggers,
+                listed,
             },
             inputs,
         )
@@ -126,11 +138,8 @@ impl Cluster {
 
     /// Waits until every cache holds what the API server listed: before that, nothing can be said to be missing.
     pub async fn ready(&self) {
-        for scope in self.scopes.iter() {
-            // A cache whose watch has ended is never asked again: the process ends with it.
-            let _ = scope.projects.wait_until_ready().await;
-            let _ = scope.log_stores.wait_until_ready().await;
-            let _ = scope.trails.wait_until_ready().await;
+        for listed in self.scopes.iter().flat_map(|scope| &scope.listed) {
+            listed.cancelled().await;
         }
     }
 
@@ -309,6 +318,7 @@ fn waiting_project(cluster: &Cluster, object: &impl Managed) -> Option<ObjectId>
 pub async fn watch<K: Related>(
     events: impl Stream<Item = watcher::Result<Event<DeserializeGuard<K>>>> + Send,
     mut writer: reflector::store::Writer<K>,
+    listed_once: CancellationToken,
     cluster: Cluster,
     gone: impl Fn(&str, &ObjectId) + Send,
 ) {
@@ -338,6 +348,7 @@ pub async fn watch<K: Related>(
             Event::InitDone => {
                 let before: Vec<_> = store.state();
                 writer.apply_watcher_event(&Event::InitDone);
+                listed_once.cancel();
                 for object in before {
                     if !listed.contains(&ObjectRef::from_obj(&*object)) {
                         removed(&mut seen, &object, &cluster, &gone);
@@ -470,6 +481,7 @@ mod tests {
         watch(
             futures::stream::iter(events.into_iter().map(Ok)),
             inputs.projects.writer,
+            inputs.projects.listed,
             cluster.clone(),
             |uid, _| gone.lock().unwrap().push(uid.to_owned()),
         )
@@ -536,6 +548,49 @@ mod tests {
         ])
         .await;
         assert_eq!(gone, ["uid-a"]);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn every_waiter_hears_that_all_kinds_were_listed() {
+        let (scope, inputs) = Scope::new(None);
+        let cluster = Cluster::new(vec![scope]);
+        let waiters: Vec<_> = (0..8)
+            .map(|_| {
+                let cluster = cluster.clone();
+                tokio::spawn(async move { cluster.ready().await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        let events = || futures::stream::iter([Ok(Event::Init), Ok(Event::InitDone)]);
+        let ScopeInputs {
+            projects,
+            log_stores,
+            trails,
+        } = inputs;
+        watch(
+            events(),
+            projects.writer,
+            projects.listed,
+            cluster.clone(),
+            |_, _| {},
+        )
+        .await;
+        watch(
+            events(),
+            log_stores.writer,
+            log_stores.listed,
+            cluster.clone(),
+            |_, _| {},
+        )
+        .await;
+        assert!(!waiters[0].is_finished(), "one kind is not listed yet");
+        watch(events(), trails.writer, trails.listed, cluster.clone(), |_, _| {}).await;
+        for waiter in waiters {
+            tokio::time::timeout(std::time::Duration::from_secs(60), waiter)
+                .await
+                .unwrap()
+                .unwrap();
+        }
     }
 
     #[tokio::test]

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kube::Client;
@@ -14,7 +13,7 @@ use super::failure::Failure;
 use super::memory::{Memory, lock};
 use super::name_index::NameIndex;
 use super::object::KindName;
-use super::ownership::Spelling;
+use super::ownership::{Owner, Spelling};
 use crate::aliyun::CallInfo;
 use crate::config::Settings;
 use crate::lease::Leadership;
@@ -45,7 +44,7 @@ pub struct Context {
     pub ledger: Ledger,
     leadership: Leadership,
     spelling: Mutex<Spelling>,
-    marks_on_projects: AtomicBool,
+    log_store_tags: Mutex<Option<bool>>,
 }
 
 impl Context {
@@ -71,7 +70,7 @@ impl Context {
             ledger: Ledger::default(),
             leadership,
             spelling: Mutex::default(),
-            marks_on_projects: AtomicBool::new(false),
+            log_store_tags: Mutex::default(),
         }
     }
 
@@ -89,6 +88,13 @@ impl Context {
         *lock(&self.spelling)
     }
 
+    /// A mark of ours was found: an earlier process may have learned that the cloud refuses a slash.
+    pub fn learn_spelling(&self, owner: &Owner, mark: Option<&str>) {
+        if mark.and_then(|mark| owner.spelling_of(mark)) == Some(Spelling::Underscore) {
+            self.avoid_slash();
+        }
+    }
+
     /// The cloud refused a slash in a tag: marks are written without from now on.
     pub fn avoid_slash(&self) {
         *lock(&self.spelling) = Spelling::Underscore;
@@ -96,14 +102,15 @@ impl Context {
 }
 
 impl Context {
-    /// Whether log stores carry tags, as far as is known: the documents disagree.
-    pub fn tags_log_stores(&self) -> bool {
-        !self.marks_on_projects.load(Ordering::Relaxed)
+    /// Whether log stores carry tags: the documents disagree. `None` until the cloud has shown it.
+    pub fn log_store_tags(&self) -> Option<bool> {
+        *lock(&self.log_store_tags)
     }
 
-    /// The cloud does not tag log stores: their marks lie on the project from now on.
-    pub fn marks_on_projects(&self) {
-        if !self.marks_on_projects.swap(true, Ordering::Relaxed) {
+    /// The cloud has shown whether it tags log stores. Where it does not, their marks lie on the project.
+    pub fn learn_log_store_tags(&self, tagged: bool) {
+        let before = lock(&self.log_store_tags).replace(tagged);
+        if !tagged && before != Some(false) {
             tracing::info!("the cloud does not tag log stores: their marks lie on the project from now on");
         }
     }

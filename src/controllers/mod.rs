@@ -56,7 +56,7 @@ use crate::config::Settings;
 use crate::lease::Leadership;
 use crate::telemetry::Metrics;
 use access::Gate;
-use cluster::{Cluster, Related, Scope};
+use cluster::{Cluster, Inputs, Related, Scope};
 use context::Context;
 use driver::Kind;
 use object::ObjectId;
@@ -91,30 +91,30 @@ pub async fn run(
     let permits = [(); 3].map(|()| Arc::new(Semaphore::new(concurrency)));
     for (scope, inputs) in scopes.into_iter().zip(inputs) {
         let namespace = scope.namespace.as_deref();
-        start_watch(&mut tasks, &ctx, namespace, inputs.projects.writer, &stop);
-        start_watch(&mut tasks, &ctx, namespace, inputs.log_stores.writer, &stop);
-        start_watch(&mut tasks, &ctx, namespace, inputs.trails.writer, &stop);
         let [projects, log_stores, trails] = &permits;
-        start_visits(
+        start(
             &mut tasks,
             &ctx,
-            inputs.projects.queue,
+            namespace,
+            inputs.projects,
             scope.projects,
             projects,
             &stop,
         );
-        start_visits(
+        start(
             &mut tasks,
             &ctx,
-            inputs.log_stores.queue,
+            namespace,
+            inputs.log_stores,
             scope.log_stores,
             log_stores,
             &stop,
         );
-        start_visits(
+        start(
             &mut tasks,
             &ctx,
-            inputs.trails.queue,
+            namespace,
+            inputs.trails,
             scope.trails,
             trails,
             &stop,
@@ -155,12 +155,32 @@ fn namespaces(settings: &Settings) -> Vec<Option<String>> {
     settings.watch_namespaces.iter().cloned().map(Some).collect()
 }
 
+/// Starts the watch and the visits of one kind in one namespace, or in all.
+fn start<K: Kind>(
+    tasks: &mut JoinSet<()>,
+    ctx: &Arc<Context>,
+    namespace: Option<&str>,
+    inputs: Inputs<K>,
+    store: Store<K>,
+    permits: &Arc<Semaphore>,
+    stop: &CancellationToken,
+) {
+    let Inputs {
+        writer,
+        listed,
+        queue,
+    } = inputs;
+    start_watch(tasks, ctx, namespace, writer, listed, stop);
+    start_visits(tasks, ctx, queue, store, permits, stop);
+}
+
 /// Starts the watch of one kind in one namespace, or in all.
 fn start_watch<K: Related>(
     tasks: &mut JoinSet<()>,
     ctx: &Arc<Context>,
     namespace: Option<&str>,
     writer: Writer<K>,
+    listed: CancellationToken,
     stop: &CancellationToken,
 ) {
     let api: Api<DeserializeGuard<K>> = match namespace {
@@ -177,7 +197,7 @@ fn start_watch<K: Related>(
             ctx.metrics.forget(id.kind.into(), &id.namespace, &id.name);
         };
         tokio::select! {
-            () = cluster::watch(events, writer, ctx.cluster.clone(), gone) => {}
+            () = cluster::watch(events, writer, listed, ctx.cluster.clone(), gone) => {}
             () = stop.cancelled() => {}
         }
     });

@@ -123,6 +123,13 @@ impl Owner {
         &self.object
     }
 
+    /// How a mark of this owner is spelled; `None` for any other text.
+    pub fn spelling_of(&self, found: &str) -> Option<Spelling> {
+        [Spelling::Slash, Spelling::Underscore]
+            .into_iter()
+            .find(|spelling| found == self.mark(*spelling) || found == self.released_mark(*spelling))
+    }
+
     /// What a mark found in the cloud means for this owner.
     pub fn judge(&self, found: Option<&str>) -> Mark {
         let Some(found) = found.filter(|value| !value.is_empty()) else {
@@ -205,6 +212,7 @@ mod tests {
     #[test]
     fn marks_are_recognised_in_both_spellings() {
         for spelling in [Spelling::Slash, Spelling::Underscore] {
+            assert_eq!(owner().spelling_of(&owner().mark(spelling)), Some(spelling));
             assert_eq!(owner().judge(Some(&owner().mark(spelling))), Mark::Ours);
             assert_eq!(
                 owner().judge(Some(&owner().released_mark(spelling))),

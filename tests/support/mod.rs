@@ -66,7 +66,11 @@ fn runtime() -> &'static tokio::runtime::Runtime {
     static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
         rustls::crypto::ring::default_provider().install_default().ok();
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap()
     })
 }
 
@@ -80,7 +84,8 @@ fn cluster() -> &'static (Kubectl, Client) {
     static READY: OnceLock<(Kubectl, Client)> = OnceLock::new();
     READY.get_or_init(|| {
         let kubectl = api_server::kubectl();
-        let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/install.yaml")).unwrap();
+        let manifest =
+            fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/install.yaml")).unwrap();
         let rights: String = manifest
             .split("\n---\n")
             .filter(|document| {
@@ -124,13 +129,19 @@ impl World {
         let namespace = api_server::namespace(kubectl, purpose);
         let dir = TempDir::new(purpose).unwrap();
         let kubeconfig = dir.path().join("operator.kubeconfig");
-        kubectl.write_service_account_kubeconfig(&kubeconfig, OPERATOR_NAMESPACE, "ramtrail").unwrap();
+        kubectl
+            .write_service_account_kubeconfig(&kubeconfig, OPERATOR_NAMESPACE, "ramtrail")
+            .unwrap();
         let keys = [
             format!("--access-key={KEY}:{SECRET}:{ACCOUNT}/{USER}"),
             format!("--access-key={INTRUDER_KEY}:{OTHER_SECRET}:{ACCOUNT}/{INTRUDER}"),
             format!("--access-key={STRANGER_KEY}:{OTHER_SECRET}:{OTHER_ACCOUNT}/stranger"),
         ];
-        let all: Vec<&str> = arguments.iter().copied().chain(keys.iter().map(String::as_str)).collect();
+        let all: Vec<&str> = arguments
+            .iter()
+            .copied()
+            .chain(keys.iter().map(String::as_str))
+            .collect();
         let emulator = EmulatorProcess::start(&all).unwrap();
         let world = Self {
             namespace,
@@ -216,13 +227,21 @@ impl World {
 
     /// Everything that operators of this world have logged.
     pub fn logs(&self) -> String {
-        let now = self.operator.as_ref().map(OperatorProcess::logs).unwrap_or_default();
+        let now = self
+            .operator
+            .as_ref()
+            .map(OperatorProcess::logs)
+            .unwrap_or_default();
         format!("{}{now}", self.logs_before)
     }
 
     /// Writes a Secret with keys, labelled or not.
     pub fn write_secret(&self, name: &str, key: &str, secret: &str, labelled: bool) {
-        let labels = if labelled { json!({"ramtrail.io/credentials": "true"}) } else { json!({}) };
+        let labels = if labelled {
+            json!({"ramtrail.io/credentials": "true"})
+        } else {
+            json!({})
+        };
         let object = json!({
             "apiVersion": "v1", "kind": "Secret",
             "metadata": {"name": name, "namespace": self.namespace, "labels": labels},
@@ -255,20 +274,31 @@ impl World {
         });
         merge(&mut object, rest);
         let parameters = PatchParams::apply("test").force();
-        wait(self.dynamic(kind).patch(name, &parameters, &Patch::Apply(&object)))
-            .unwrap_or_else(|error| panic!("{error}: {object}"));
+        wait(
+            self.dynamic(kind)
+                .patch(name, &parameters, &Patch::Apply(&object)),
+        )
+        .unwrap_or_else(|error| panic!("{error}: {object}"));
     }
 
     /// Sets or removes an annotation.
     pub fn annotate(&self, kind: &str, name: &str, key: &str, value: Option<&str>) {
         let patch = json!({"metadata": {"annotations": {key: value}}});
-        wait(self.dynamic(kind).patch(name, &PatchParams::default(), &Patch::Merge(&patch))).unwrap();
+        wait(
+            self.dynamic(kind)
+                .patch(name, &PatchParams::default(), &Patch::Merge(&patch)),
+        )
+        .unwrap();
     }
 
     /// Changes the spec by a merge patch.
     pub fn patch_spec(&self, kind: &str, name: &str, spec: &Value) {
         let patch = json!({"spec": spec});
-        wait(self.dynamic(kind).patch(name, &PatchParams::default(), &Patch::Merge(&patch))).unwrap();
+        wait(
+            self.dynamic(kind)
+                .patch(name, &PatchParams::default(), &Patch::Merge(&patch)),
+        )
+        .unwrap();
     }
 
     /// Asks for the deletion of an object and returns at once.
@@ -286,7 +316,9 @@ impl World {
     pub fn gone(&self, kind: &str, name: &str) {
         self.eventually(&format!("{kind}/{name} is gone"), || {
             let found = wait(self.dynamic(kind).get_opt(name)).unwrap();
-            found.map_or(Ok(()), |object| Err(format!("{:?} {}", object.metadata, object.data)))
+            found.map_or(Ok(()), |object| {
+                Err(format!("{:?} {}", object.metadata, object.data))
+            })
         });
     }
 
@@ -314,9 +346,11 @@ impl World {
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     {
         let api = Api::<K>::namespaced(self.client.clone(), &self.namespace);
-        self.eventually(&format!("{} {name}: {what}", K::kind(&())), || match wait(api.get_opt(name)) {
-            Ok(Some(object)) if wanted(&object) => Ok(object),
-            other => Err(format!("{other:#?}")),
+        self.eventually(&format!("{} {name}: {what}", K::kind(&())), || {
+            match wait(api.get_opt(name)) {
+                Ok(Some(object)) if wanted(&object) => Ok(object),
+                other => Err(format!("{other:#?}")),
+            }
         })
     }
 
@@ -325,7 +359,10 @@ impl World {
         let api = self.dynamic(kind);
         self.eventually(&format!("{kind} {name}: {type_} is {status}/{reason}"), || {
             let object = wait(api.get(name)).map_err(|error| error.to_string())?;
-            let conditions = object.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let conditions = object.data["status"]["conditions"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
             let found = conditions.iter().find(|c| c["type"] == type_);
             match found {
                 Some(c) if c["status"] == status && c["reason"] == reason => Ok(c.clone()),
@@ -364,7 +401,10 @@ impl World {
             match probe() {
                 Ok(found) => return found,
                 Err(seen) if start.elapsed() > DEADLINE => {
-                    panic!("expected within {DEADLINE:?}: {what}\n--- last seen\n{seen}\n{}", self.report())
+                    panic!(
+                        "expected within {DEADLINE:?}: {what}\n--- last seen\n{seen}\n{}",
+                        self.report()
+                    )
                 }
                 Err(_) => std::thread::sleep(STEP),
             }
@@ -378,12 +418,21 @@ impl World {
         let tail = tail[tail.len().saturating_sub(80)..].join("\n");
         let rows: Vec<String> = self.journal(0).iter().map(Row::to_string).collect();
         let rows = rows[rows.len().saturating_sub(80)..].join("\n");
-        format!("--- operator\n{tail}\n--- journal\n{rows}\n--- emulator\n{}", self.emulator.log_tail(20))
+        format!(
+            "--- operator\n{tail}\n--- journal\n{rows}\n--- emulator\n{}",
+            self.emulator.log_tail(20)
+        )
     }
 
     /// The journal after a row.
     pub fn journal(&self, since: u64) -> Vec<Row> {
-        self.emulator.journal(since).unwrap().0.into_iter().map(Row).collect()
+        self.emulator
+            .journal(since)
+            .unwrap()
+            .0
+            .into_iter()
+            .map(Row)
+            .collect()
     }
 
     /// The number of the newest row.
@@ -393,17 +442,28 @@ impl World {
 
     /// The operator's mutating calls that changed something, after a row: what decisions 9 counts.
     pub fn writes(&self, since: u64) -> Vec<String> {
-        self.journal(since).iter().filter(|row| row.is_ours() && row.is_change()).map(|row| row.action().to_owned()).collect()
+        self.journal(since)
+            .iter()
+            .filter(|row| row.is_ours() && row.is_change())
+            .map(|row| row.action().to_owned())
+            .collect()
     }
 
     /// The operator's successful calls of an action, after a row.
     pub fn count(&self, since: u64, action: &str) -> usize {
-        self.journal(since).iter().filter(|row| row.is_ours() && row.status() == 200 && row.action() == action).count()
+        self.journal(since)
+            .iter()
+            .filter(|row| row.is_ours() && row.status() == 200 && row.action() == action)
+            .count()
     }
 
     /// The operator's reads after a row.
     pub fn reads(&self, since: u64) -> Vec<String> {
-        self.journal(since).iter().filter(|row| row.is_ours() && !row.is_write()).map(|row| row.action().to_owned()).collect()
+        self.journal(since)
+            .iter()
+            .filter(|row| row.is_ours() && !row.is_write())
+            .map(|row| row.action().to_owned())
+            .collect()
     }
 
     /// Fails if any call of the operator reduced what protects the audit.
@@ -422,7 +482,11 @@ impl World {
         let since = self.now();
         self.eventually(&format!("{count} more calls of {action}"), || {
             let seen = self.reads(since).iter().filter(|read| *read == action).count();
-            if seen >= count { Ok(()) } else { Err(format!("{seen}")) }
+            if seen >= count {
+                Ok(())
+            } else {
+                Err(format!("{seen}"))
+            }
         });
     }
 
@@ -443,11 +507,22 @@ impl World {
 
     fn clients(&self, key: &str) -> CloudClients {
         let endpoint = self.emulator.url().parse().unwrap();
-        let transport = TransportOptions { cloud_endpoint: Some(endpoint), ..TransportOptions::default() };
+        let transport = TransportOptions {
+            cloud_endpoint: Some(endpoint),
+            ..TransportOptions::default()
+        };
         let mut options = CloudOptions::new("intruder".parse().unwrap());
-        options.rates = PublishedRates { log_management: 1000.0, ..options.rates };
-        let cloud =
-            wait(async { Cloud::new(options, Arc::new(ReqwestSender::new(transport).unwrap()), Arc::new(NoObserver)) });
+        options.rates = PublishedRates {
+            log_management: 1000.0,
+            ..options.rates
+        };
+        let cloud = wait(async {
+            Cloud::new(
+                options,
+                Arc::new(ReqwestSender::new(transport).unwrap()),
+                Arc::new(NoObserver),
+            )
+        });
         let source = StaticCredentials::new("a test", Credential::new(key, OTHER_SECRET));
         cloud.clients(Arc::new(source), &Region::new(REGION).unwrap())
     }
@@ -471,7 +546,11 @@ impl World {
     pub fn event(&self, reason: &str) -> String {
         self.eventually(&format!("an Event {reason}"), || {
             let events = self.events();
-            events.iter().find(|(found, _)| found == reason).map(|(_, note)| note.clone()).ok_or(format!("{events:?}"))
+            events
+                .iter()
+                .find(|(found, _)| found == reason)
+                .map(|(_, note)| note.clone())
+                .ok_or(format!("{events:?}"))
         })
     }
 
@@ -488,11 +567,21 @@ impl World {
     pub fn secret_is_nowhere(&self) {
         assert!(!self.logs().contains(SECRET), "the secret is in the log");
         let journal = self.emulator.journal(0).unwrap().0;
-        assert!(!Value::Array(journal).to_string().contains(SECRET), "the secret is in the journal");
-        assert!(!format!("{:?}", self.events()).contains(SECRET), "the secret is in an Event");
+        assert!(
+            !Value::Array(journal).to_string().contains(SECRET),
+            "the secret is in the journal"
+        );
+        assert!(
+            !format!("{:?}", self.events()).contains(SECRET),
+            "the secret is in an Event"
+        );
         for kind in ["AuditProject", "AuditLogStore", "RamTrail"] {
             for object in wait(self.dynamic(kind).list(&ListParams::default())).unwrap() {
-                assert!(!object.data.to_string().contains(SECRET), "the secret is in {kind} {}", object.name_any());
+                assert!(
+                    !object.data.to_string().contains(SECRET),
+                    "the secret is in {kind} {}",
+                    object.name_any()
+                );
             }
         }
     }
@@ -533,12 +622,16 @@ impl Row {
 
     /// Whether the operator made it.
     pub fn is_ours(&self) -> bool {
-        self.0["userAgent"].as_str().is_some_and(|agent| agent.starts_with("ramtrail/") && !agent.contains("(intruder;"))
+        self.0["userAgent"]
+            .as_str()
+            .is_some_and(|agent| agent.starts_with("ramtrail/") && !agent.contains("(intruder;"))
     }
 
     /// Whether it reduced what protects the audit.
     pub fn reduces(&self) -> bool {
-        self.0["effects"].as_array().is_some_and(|all| all.iter().any(|effect| effect["change"] == "down"))
+        self.0["effects"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(|effect| effect["change"] == "down"))
     }
 }
 
@@ -585,6 +678,11 @@ pub fn store_spec(project: &str, name: &str, days: i32) -> Value {
 }
 
 /// The value of a condition, for assertions on objects that are at hand.
-pub fn reason_of(conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition], type_: &str) -> String {
-    condition::find(conditions, type_).map(|c| format!("{}/{}", c.status, c.reason)).unwrap_or_default()
+pub fn reason_of(
+    conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition],
+    type_: &str,
+) -> String {
+    condition::find(conditions, type_)
+        .map(|c| format!("{}/{}", c.status, c.reason))
+        .unwrap_or_default()
 }

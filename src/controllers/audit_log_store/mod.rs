@@ -49,6 +49,10 @@ impl Kind for AuditLogStore {
 
         let owner = pass.owner();
         let observed = observe::whole(pass, &access, &name).await?;
+        let mark = observed
+            .as_ref()
+            .and_then(|observed| observed.seen.mark.as_deref());
+        pass.ctx.learn_spelling(&owner, mark);
         let decision = decide(pass, &access, &owner, observed.as_ref())?;
         let plan = make_plan(pass, &owner, &decision, observed.as_ref())?;
         if !pass.enforces() {
@@ -556,14 +560,12 @@ async fn mark(
     observed: &mut Observed,
 ) -> Result<(), Failure> {
     let Target { access, name, owner } = target;
-    let place = MarkPlace::new(pass, access, name);
-    let mut result = write_mark(pass, target, &place, false).await;
-    if !place.on_project && matches!(&result, Err(failure) if failure.class() == Some(Class::InvalidSpec)) {
-        pass.ctx.marks_on_projects();
-        let place = MarkPlace::new(pass, access, name);
-        result = write_mark(pass, target, &place, false).await;
+    if pass.ctx.log_store_tags().is_none() {
+        // One look tells where marks lie; a write there would be refused.
+        observe::marks(pass, access, name).await?;
     }
-    result?;
+    let place = MarkPlace::new(pass, access, name);
+    write_mark(pass, target, &place, false).await?;
     let (tags, key) = observe::marks(pass, access, name).await?;
     observed.take_tags(tags, &key);
     marks::must_be_ours(owner, &observed.tags, &key, &format!("log store {name}"))

@@ -66,7 +66,7 @@ pub struct MarkPlace {
 impl MarkPlace {
     /// On the store; on its project where the cloud does not tag stores.
     pub fn new(pass: &Pass<AuditLogStore>, access: &Access, name: &LogStoreName) -> Self {
-        if pass.ctx.tags_log_stores() {
+        if pass.ctx.log_store_tags() != Some(false) {
             let target = Taggable::LogStore(access.project.clone(), name.clone());
             return Self {
                 target,
@@ -160,11 +160,15 @@ pub async fn marks(
     let place = MarkPlace::new(pass, access, name);
     let result = list(pass, access, &place, name).await;
     if !place.on_project && matches!(&result, Err(failure) if failure.class() == Some(Class::InvalidSpec)) {
-        pass.ctx.marks_on_projects();
+        pass.ctx.learn_log_store_tags(false);
         let place = MarkPlace::new(pass, access, name);
         return Ok((list(pass, access, &place, name).await?, place.key));
     }
-    Ok((result?, place.key))
+    let tags = result?;
+    if !place.on_project {
+        pass.ctx.learn_log_store_tags(true);
+    }
+    Ok((tags, place.key))
 }
 
 async fn list(

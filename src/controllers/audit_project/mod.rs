@@ -44,6 +44,10 @@ impl Kind for AuditProject {
 
         let owner = pass.owner();
         let observed = observe::whole(pass, &access).await?;
+        let mark = observed
+            .as_ref()
+            .and_then(|observed| observed.seen.tags.get(OWNER_KEY));
+        pass.ctx.learn_spelling(&owner, mark.map(String::as_str));
         let decision = decide(pass, &access, &owner, observed.as_ref())?;
         let steps = make_plan(pass, &owner, &decision, observed.as_ref())?;
         if !pass.enforces() {

@@ -13,7 +13,7 @@ use super::delivery::Channel;
 use super::memory::{Snapshot, TrailMemory};
 use super::model::{
     Index, Job, JobFound, JobState, Observed, OtherDestinations, Role, SERVICE_LINKED_ROLE, Sink, Store,
-    Trail, Wanted, parse_event_rw, trail_store,
+    Trail, Wanted, parse_event_rw, service_linked_role_arn, trail_store,
 };
 use crate::aliyun::action_trail::{Trail as CloudTrail, TrailState, TrailStatus};
 use crate::aliyun::log_service::{EtlJob, LogStore, Taggable};
@@ -83,7 +83,11 @@ pub async fn whole(
     lock(&pass.memory).slot::<TrailMemory>().channel = channel;
     // Without the role nothing is created and nothing delivered; otherwise nobody needs to ask.
     let troubled = channel.is_some_and(|channel| channel.failing || !channel.reachable);
-    if seen.is_none() || (present && troubled) {
+    let through_role = looked.observed.trail.as_ref().is_none_or(|trail| {
+        let role = service_linked_role_arn(&wanted.account_id);
+        trail.write_role_arn.is_empty() || trail.write_role_arn.eq_ignore_ascii_case(&role)
+    });
+    if seen.is_none() || (present && troubled && through_role) {
         looked.observed.role = role(pass, access).await?;
     }
     if present && job {
