@@ -13,6 +13,8 @@ const REGISTER: &str = include_str!("../assumptions.toml");
 
 /// One open question, as an enum of its possible behaviours.
 pub trait Assumption: Copy + 'static {
+    /// Name of the enum.
+    const NAME: &'static str;
     /// Id in the register.
     const ID: &'static str;
     /// Names of the behaviours, in the order of the variants.
@@ -31,6 +33,7 @@ macro_rules! assumption {
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum $name { $($(#[$variant_doc])* $variant),+ }
         impl $crate::assumptions::Assumption for $name {
+            const NAME: &'static str = stringify!($name);
             const ID: &'static str = $id;
             const BEHAVIOURS: &'static [&'static str] = &[$($behaviour),+];
             fn from_behaviour(name: &str) -> Option<Self> {
@@ -43,6 +46,8 @@ macro_rules! assumption {
 /// Id and behaviours of one declared assumption, for the comparison with the register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Declared {
+    /// Name of the enum.
+    pub name: &'static str,
     /// Id.
     pub id: &'static str,
     /// Names of the behaviours.
@@ -53,6 +58,7 @@ impl Declared {
     /// The declaration of `A`.
     pub const fn of<A: Assumption>() -> Self {
         Self {
+            name: A::NAME,
             id: A::ID,
             behaviours: A::BEHAVIOURS,
         }
@@ -453,6 +459,27 @@ mod tests {
             .collect();
         assert_eq!(in_file, in_code);
         assert_eq!(in_file.len(), register().len(), "an id stands twice");
+    }
+
+    /// An enum that nobody asks for would be an assumption without any behaviour.
+    #[test]
+    fn every_declared_assumption_is_asked_for() {
+        let mut sources = String::new();
+        let mut folders = vec![std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    sources.push_str(&std::fs::read_to_string(path).unwrap());
+                }
+            }
+        }
+        for entry in declared() {
+            let asked = format!("get::<{}>()", entry.name);
+            assert!(sources.contains(&asked), "{} is never asked for", entry.id);
+        }
     }
 
     #[test]

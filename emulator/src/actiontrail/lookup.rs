@@ -153,13 +153,11 @@ pub(super) fn lookup(params: &Params, state: &State, cx: &Context<'_>) -> Result
             .filter(|size| (1..=50).contains(size))
             .ok_or_else(|| invalid("LookupEventsParameterError", "MaxResults must be 1 to 50."))?,
     };
-    let offset = match params.get("NextToken") {
-        None => 0,
-        Some(token) => token
-            .strip_prefix("at-")
-            .and_then(|text| text.parse::<usize>().ok())
-            .ok_or_else(|| invalid("InvalidNextToken", "The NextToken is not valid."))?,
-    };
+    let after = params.get("NextToken").map(Place::read).transpose()?;
+    // A later page looks through the window of the first one, which may have been "the last 7 days".
+    let (start, end) = after
+        .as_ref()
+        .map_or((start, end), |place| (place.start, place.end));
     let here = |event: &Event| {
         event.region == cx.region
             || (event.is_global
@@ -168,36 +166,73 @@ pub(super) fn lookup(params: &Params, state: &State, cx: &Context<'_>) -> Result
                     LookupGlobal::StorageRegion => cx.region == STORAGE_REGION,
                 })
     };
-    let mut found: Vec<&Event> = state
+    let mut found: Vec<((Timestamp, usize), &Event)> = state
         .events
         .get(&cx.caller.account)
         .into_iter()
         .flatten()
-        .filter(|stored| stored.visible_from <= cx.now)
-        .map(|stored| &stored.event)
-        .filter(|event| event.time >= start && event.time <= end && here(event))
-        .filter(|event| {
+        .enumerate()
+        .filter(|(_, stored)| stored.visible_from <= cx.now)
+        .map(|(index, stored)| ((stored.event.time, index), &stored.event))
+        .filter(|(_, event)| event.time >= start && event.time <= end && here(event))
+        .filter(|(_, event)| {
             attributes
                 .iter()
                 .all(|(key, wanted)| matches(&event.value, key, wanted))
         })
+        .filter(|(key, _)| {
+            after.as_ref().is_none_or(|place| {
+                if forward {
+                    *key > place.last
+                } else {
+                    *key < place.last
+                }
+            })
+        })
         .collect();
-    found.sort_by_key(|event| event.time);
+    found.sort_by_key(|(key, _)| *key);
     if !forward {
         found.reverse();
     }
-    let total = found.len();
-    let page: Vec<&Value> = found
-        .into_iter()
-        .skip(offset)
-        .take(size)
-        .map(|event| &event.value)
-        .collect();
+    let more = found.len() > size;
+    found.truncate(size);
+    let page: Vec<&Value> = found.iter().map(|(_, event)| &event.value).collect();
     let mut answer = json!({"StartTime": iso_seconds(start), "EndTime": iso_seconds(end), "Events": page});
-    if offset + size < total {
-        answer["NextToken"] = json!(format!("at-{}", offset + size));
+    if let Some((last, _)) = found.last().filter(|_| more) {
+        let place = Place {
+            start,
+            end,
+            last: *last,
+        };
+        answer["NextToken"] = json!(place.token());
     }
     Ok(answer)
+}
+
+/// Where a page ended: in which window, after which event. New events do not move it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    start: Timestamp,
+    end: Timestamp,
+    last: (Timestamp, usize),
+}
+
+impl Place {
+    fn token(&self) -> String {
+        hex::encode(json!([self.start, self.end, self.last.0, self.last.1]).to_string())
+    }
+
+    fn read(token: &str) -> Result<Self, ApiError> {
+        hex::decode(token)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .map(|(start, end, time, index)| Self {
+                start,
+                end,
+                last: (time, index),
+            })
+            .ok_or_else(|| invalid("InvalidNextToken", "The NextToken is not valid."))
+    }
 }
 
 #[cfg(test)]
@@ -288,6 +323,20 @@ mod tests {
             attributes(&unknown).unwrap_err().code,
             "InvalidLookupAttributesException"
         );
+    }
+
+    #[test]
+    fn tokens_are_read_back_and_others_refused() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let place = Place {
+            start: at("2026-01-01T00:00:00Z"),
+            end: at("2026-01-02T00:00:00.5Z"),
+            last: (at("2026-01-01T12:00:00.123456789Z"), 7),
+        };
+        assert_eq!(Place::read(&place.token()).unwrap(), place);
+        for token in ["", "at-5", "00", &hex::encode("[1]")] {
+            assert_eq!(Place::read(token).unwrap_err().code, "InvalidNextToken");
+        }
     }
 
     #[test]

@@ -244,7 +244,7 @@ impl Cloud {
             body.len()
         );
         if !body.is_empty() {
-            request += &format!("Content-MD5: {md5}\r\nContent-Type: {kind}\r\n");
+            request = format!("{request}Content-MD5: {md5}\r\nContent-Type: {kind}\r\n");
         }
         format!("{request}\r\n{body}").into_bytes()
     }
