@@ -57,7 +57,8 @@ fn each_field(mut check: impl FnMut(&str, &Value)) {
 }
 
 fn is_item(path: &str) -> bool {
-    path.ends_with(".items") || path.ends_with(".additionalProperties")
+    let last = path.rsplit('.').next();
+    matches!(last, Some("items" | "additionalProperties"))
 }
 
 #[test]
@@ -302,7 +303,7 @@ fn kubectl_explains_and_finds_the_kinds() {
 
 fn seed(namespace: &str) -> String {
     format!(
-        r#"
+        r"
 apiVersion: ramtrail.io/v1alpha1
 kind: AuditProject
 metadata: {{ name: the-project, namespace: {namespace} }}
@@ -317,7 +318,7 @@ apiVersion: ramtrail.io/v1alpha1
 kind: RamTrail
 metadata: {{ name: the-trail, namespace: {namespace} }}
 spec: {{ projectRef: {{ name: the-project }} }}
-"#
+"
     )
 }
 

@@ -50,7 +50,8 @@ fn documents(wanted: impl Fn(&str) -> bool) -> String {
         let kind = document.lines().find_map(|line| line.strip_prefix("kind: "));
         kind.is_some_and(&wanted)
     });
-    documents.map(|document| format!("---\n{document}\n")).collect()
+    let documents: Vec<&str> = documents.collect();
+    documents.join("\n---\n")
 }
 
 #[test]
@@ -187,7 +188,12 @@ impl Operator {
 
     fn last_words(&self) -> String {
         let logs = self.process.logs();
-        let lines: Vec<&str> = logs.lines().collect();
+        // What the libraries say at trace level would bury it.
+        let noise = [r#""level":"TRACE""#, r#""level":"DEBUG""#];
+        let lines: Vec<&str> = logs
+            .lines()
+            .filter(|line| !noise.iter().any(|n| line.contains(n)))
+            .collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
 }
@@ -259,6 +265,7 @@ fn an_api_server_that_is_not_there_is_waited_for() {
 }
 
 /// One story, because each step needs what the one before left: an API server of its own, at first without our kinds.
+#[allow(clippy::too_many_lines)]
 #[test]
 fn life_under_its_own_service_account() {
     let audit_policy = r#"
@@ -348,7 +355,7 @@ rules:
     let object = "{apiVersion: ramtrail.io/v1alpha1, kind: AuditProject, metadata: {name: a-project, namespace: audit}, \
                   spec: {region: cn-hangzhou, credentials: {secretRef: {name: none}}}}";
     kubectl.apply(object).unwrap();
-    wait_for_reason(kubectl, "CredentialsNotFound");
+    wait_for_reason(kubectl, "CredentialsNotFound", &first);
     assert_eq!(refused(&control_plane), Vec::<String>::new());
 
     // SIGTERM: it ends well, gives the lease back, and the other takes it before it could have run out.
@@ -392,7 +399,7 @@ rules:
     assert_eq!(refused(&control_plane), Vec::<String>::new());
 }
 
-fn wait_for_reason(kubectl: &Kubectl, wanted: &str) {
+fn wait_for_reason(kubectl: &Kubectl, wanted: &str, operator: &Operator) {
     let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")].reason}"#;
     wait::until(&format!("Ready says {wanted}"), DEADLINE, STEP, || {
         let reason = kubectl.run(["-n", "audit", "get", "aproj", "a-project", "-o", path])?;
@@ -402,7 +409,7 @@ fn wait_for_reason(kubectl: &Kubectl, wanted: &str) {
             Probe::Pending(reason)
         })
     })
-    .unwrap();
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", operator.last_words()));
 }
 
 /// What the API server refused to the operator's service account, apart from asking for kinds that were not there yet.

@@ -1,7 +1,8 @@
 //! `/healthz`, `/readyz` and `/metrics` over plain HTTP.
 //!
-//! Healthy: the process answers, and a leader's lease has not run out under it. Ready: it has reached the API server and
-//! found the CustomResourceDefinitions; a process that waits for the lease is ready too, or an update could never roll.
+//! Healthy: the process answers. A leader that loses its lease ends by itself, nobody has to notice that from outside.
+//! Ready: it has reached the API server and found the CustomResourceDefinitions; a process that waits for the lease is ready
+//! too, or an update could never roll.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
