@@ -14,7 +14,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::audit_event;
-use super::delivery::{Search, Verdict};
+use super::delivery::{Search, Verdict, Watch};
 use super::memory::{Snapshot, TrailMemory};
 use super::model::{parse_event_rw, trail_store};
 use super::observe::{pick, store_name};
@@ -173,19 +173,15 @@ impl Poller {
     /// GetCallerIdentity when it is due, or when a trail of the group was given no call yet: it needs no grant, and ActionTrail
     /// records it.
     async fn due_call(&self, group: &[Member], access: &Access) -> Option<DueCall> {
-        let waiting = group.iter().filter(|member| is_on(member)).any(|member| {
-            let mut memory = lock(&member.memory);
-            let watch = &memory.slot::<TrailMemory>().watch;
-            records(member) != Some(EventSelection::Write)
-                && watch.as_ref().is_some_and(super::delivery::Watch::needs_a_call)
-        });
+        let recording: Vec<&Member> = group
+            .iter()
+            .filter(|member| is_on(member) && records(member) != Some(EventSelection::Write))
+            .collect();
+        let waiting = recording.iter().any(|member| needs_a_call(member));
         let due = lock(&self.called)
             .get(&access.credential)
             .is_none_or(|called| called.elapsed() >= self.ctx.settings.due_call_interval);
-        let anyone = group
-            .iter()
-            .any(|member| is_on(member) && records(member) != Some(EventSelection::Write));
-        if !(anyone && (due || waiting)) {
+        if recording.is_empty() || !(due || waiting) {
             return None;
         }
         match access.clients.sts.get_caller_identity().await {
@@ -395,7 +391,7 @@ impl Poller {
             .snapshot
             .as_ref()
             .map(|s| s.trail.as_ref().is_some_and(|t| t.state() == TrailState::Enable));
-        let arrival = memory.watch.as_ref().and_then(super::delivery::Watch::arrival);
+        let arrival = memory.watch.as_ref().and_then(Watch::arrival);
         let lag = u64::try_from(member.trail.max_lag_seconds()).unwrap_or_default();
         let figures = TrailFigures {
             logging,
@@ -439,6 +435,15 @@ fn newest<T>(member: &Member, read: impl Fn(Option<&Trail>) -> T) -> Option<T> {
         .snapshot
         .as_ref()
         .map(|snapshot| read(snapshot.trail.as_ref()))
+}
+
+fn needs_a_call(member: &Member) -> bool {
+    let mut memory = lock(&member.memory);
+    memory
+        .slot::<TrailMemory>()
+        .watch
+        .as_ref()
+        .is_some_and(Watch::needs_a_call)
 }
 
 fn knows_state(member: &Member) -> bool {
