@@ -313,12 +313,8 @@ fn a_name_taken_in_another_account_says_both_causes() {
     });
     assert_eq!(stalled.reason, "NameTaken", "{}", stalled.message);
     assert!(stalled.message.contains("another account") && stalled.message.contains("another region"));
-    let object: AuditProject = world.get("trail");
-    assert_eq!(
-        object.status.unwrap().pending_create,
-        None,
-        "a refused create is settled"
-    );
+    world.delete(KIND, "trail");
+    world.gone(KIND, "trail");
 }
 
 #[test]

@@ -43,6 +43,9 @@ const EARLIER: SignedDuration = SignedDuration::from_secs(120);
 /// How long after the noted time a creation time may lie: the call may have been held up.
 const LATER: SignedDuration = SignedDuration::from_mins(15);
 
+/// How long a noted time serves: an attempt this late is still answered within the window.
+const FRESH: SignedDuration = SignedDuration::from_mins(10);
+
 /// Whether something that was found is what the noted create call made.
 pub fn is_from(pending: &PendingCreate, account: &str, name: &str, create_times: &[Timestamp]) -> bool {
     let Ok(noted) = pending.cloud_time.parse::<Timestamp>() else {
@@ -70,7 +73,7 @@ pub fn is_fresh(pending: &PendingCreate, now: Timestamp) -> bool {
     pending
         .cloud_time
         .parse::<Timestamp>()
-        .is_ok_and(|noted| (SignedDuration::ZERO..=EARLIER / 2).contains(&now.duration_since(noted)))
+        .is_ok_and(|noted| (SignedDuration::ZERO..=FRESH).contains(&now.duration_since(noted)))
 }
 
 /// What the object knows about its thing in the cloud.

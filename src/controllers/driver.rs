@@ -300,7 +300,7 @@ async fn delete<K: Kind>(pass: &mut Pass<K>) -> Result<End, Failure> {
     if pass.object.is_abandoned() {
         return free(pass, "the annotation ramtrail.io/abandon asks for it").await;
     }
-    if !pass.object.has_acquired() {
+    if !pass.may_hold_something() {
         return let_go(pass).await;
     }
     if pass.object.is_paused() {
@@ -355,6 +355,7 @@ async fn deleting<K: Kind>(pass: &mut Pass<K>, text: &str) -> Result<(), Failure
 /// namespace goes.
 async fn stuck<K: Kind>(pass: &mut Pass<K>, failure: Failure) -> Result<End, Failure> {
     if !failure.is_no_access() {
+        lock(&pass.memory).access_lost = None;
         return Err(failure);
     }
     let since = *lock(&pass.memory).access_lost.get_or_insert_with(Instant::now);

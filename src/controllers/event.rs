@@ -85,7 +85,7 @@ impl Teller {
     pub fn new(client: Client, own_namespace: &str) -> Self {
         let reporter = Reporter {
             controller: "ramtrail.io/operator".to_owned(),
-            instance: instance_name(),
+            instance: Some(instance_name()),
         };
         let recorder = Recorder::new(client.clone(), reporter.clone());
         Self {
@@ -158,11 +158,14 @@ impl Teller {
     }
 }
 
-fn instance_name() -> Option<String> {
-    std::env::var("POD_NAME")
+/// Required in Events: the Pod, or the operator's name.
+fn instance_name() -> String {
+    let named = std::env::var("POD_NAME")
         .or_else(|_| std::env::var("HOSTNAME"))
-        .ok()
+        .ok();
+    named
         .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "ramtrail".to_owned())
 }
 
 fn cut(text: &str) -> String {

@@ -109,7 +109,13 @@ impl Failure {
                     | Class::InvalidSpec
                     | Class::Unknown
             ),
-            Self::Stalled { .. } | Self::Waiting { .. } => true,
+            Self::Stalled { .. } => true,
+            Self::Waiting { reason, .. } => [
+                reason::PROJECT_NOT_FOUND,
+                reason::WAITING_FOR_PROJECT,
+                reason::LOG_STORE_NOT_FOUND,
+            ]
+            .contains(reason),
             Self::Kube(_) | Self::Outdated | Self::NotLeading => false,
         }
     }

@@ -26,6 +26,8 @@ pub struct ObjectMemory {
     pub claimed_at: Option<Instant>,
     /// When a create call succeeded whose result has not been seen yet.
     pub created_at: Option<Instant>,
+    /// Whether every create call under the open note was refused: nothing can have been made.
+    pub create_refused: bool,
     events: (Instant, u32),
     slot: Option<Box<dyn Any + Send>>,
 }
@@ -39,6 +41,7 @@ impl ObjectMemory {
             access_lost: None,
             claimed_at: None,
             created_at: None,
+            create_refused: false,
             events: (now, 0),
             slot: None,
         }

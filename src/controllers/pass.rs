@@ -14,6 +14,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use super::access::Access;
+use super::acquisition;
 use super::context::Context;
 use super::event::{self, Note};
 use super::failure::{Failure, Phase, without_request_id};
@@ -196,6 +197,36 @@ impl<K: Managed> Pass<K> {
         self.write_status().await
     }
 
+    /// Sends the create call, noted in the status before. What is remembered of it: that it succeeded, so that it is
+    /// not sent again while its result is not shown yet, or that it was refused, so that nothing need be settled.
+    pub async fn create<T>(
+        &mut self,
+        access: &Access,
+        doing: impl Into<String>,
+        call: impl Future<Output = CallResult<T>>,
+    ) -> Result<Answer<T>, Failure> {
+        let open = self.status.pending_create().cloned();
+        let clean = open.is_none() || lock(&self.memory).create_refused;
+        if !open.is_some_and(|open| acquisition::is_fresh(&open, access.clients.cloud_now())) {
+            self.begin_create(access).await?;
+        }
+        lock(&self.memory).create_refused = false;
+        let result = self.change(doing, call).await;
+        let mut memory = lock(&self.memory);
+        match &result {
+            Ok(_) => memory.created_at = Some(Instant::now()),
+            Err(failure) => memory.create_refused = clean && failure.is_definite(),
+        }
+        drop(memory);
+        result
+    }
+
+    /// Whether the object holds something in the cloud, or may.
+    pub fn may_hold_something(&self) -> bool {
+        let pending = self.status.pending_create().is_some() && !lock(&self.memory).create_refused;
+        self.status.claim().is_some() || pending
+    }
+
     /// The thing in the cloud is ours from now on: the claim goes into the status, the open create is settled, and the
     /// minute until confirmation begins.
     pub fn acquired(&mut self, claim: Claim) {
@@ -204,6 +235,7 @@ impl<K: Managed> Pass<K> {
         let mut memory = lock(&self.memory);
         memory.claimed_at = Some(Instant::now());
         memory.created_at = None;
+        memory.create_refused = false;
     }
 
     /// Makes an unconfirmed claim final when its mark was read as ours late enough; tells how long is left otherwise.

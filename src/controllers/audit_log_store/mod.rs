@@ -510,13 +510,6 @@ async fn create(
     shard_count: i32,
 ) -> Result<Observed, Failure> {
     let Target { access, name, .. } = target;
-    let open = pass.status.pending_create.clone();
-    if !open
-        .as_ref()
-        .is_some_and(|open| acquisition::is_fresh(open, access.clients.cloud_now()))
-    {
-        pass.begin_create(access).await?;
-    }
     let new = NewLogStore {
         name: name.clone(),
         retention_days: retention_days.into(),
@@ -524,13 +517,12 @@ async fn create(
     };
     let log_service = access.clients.protective().log_service;
     let doing = format!("create log store {name} in project {}", access.project);
-    match pass
-        .change(doing, log_service.create_log_store(&access.project, &new))
-        .await
-    {
-        Ok(_) => {}
+    let call = log_service.create_log_store(&access.project, &new);
+    match pass.create(access, doing, call).await {
         // A store name is taken within its project only, so it will be shown.
-        Err(failure) if failure.class() == Some(Class::AlreadyExists) => {}
+        Err(failure) if failure.class() == Some(Class::AlreadyExists) => {
+            lock(&pass.memory).created_at = Some(Instant::now());
+        }
         Err(failure) if failure.class() == Some(Class::NotFound) => {
             return Err(Failure::waiting_soon(
                 reason::AWAITING_VISIBILITY,
@@ -540,14 +532,8 @@ async fn create(
                 ),
             ));
         }
-        Err(failure) => {
-            if open.is_none() && failure.is_definite() {
-                pass.status.pending_create = None;
-            }
-            return Err(failure);
-        }
+        result => drop(result?),
     }
-    lock(&pass.memory).created_at = Some(Instant::now());
     observe::store(pass, access, name)
         .await?
         .ok_or_else(|| invisible(name))

@@ -35,6 +35,9 @@ use crate::telemetry::TamperAction;
 /// How long after a create call was answered the project may still not be shown.
 const VISIBILITY: Duration = Duration::from_secs(120);
 
+/// How long a project must have looked empty before it is deleted.
+const EMPTY: Duration = Duration::from_secs(5);
+
 impl Kind for AuditProject {
     async fn visit(pass: &mut Pass<Self>) -> Result<Report, Failure> {
         let access = pass.ctx.gate.open(&pass.object, &pass.ctx.settings).await?;
@@ -43,7 +46,12 @@ impl Kind for AuditProject {
         hold_name(pass, &access)?;
 
         let owner = pass.owner();
-        let observed = observe::whole(pass, &access).await?;
+        let observed = match observe::whole(pass, &access).await {
+            Err(failure) if failure.class() == Some(Class::Foreign) && pass.status.claim.is_none() => {
+                return Err(name_taken(&access));
+            }
+            result => result?,
+        };
         let mark = observed
             .as_ref()
             .and_then(|observed| observed.seen.tags.get(OWNER_KEY));
@@ -373,32 +381,21 @@ async fn tell_drift(pass: &mut Pass<AuditProject>, drift: &[Drift], lost: bool) 
 async fn create(pass: &mut Pass<AuditProject>, access: &Access) -> Result<Observed, Failure> {
     let open = pass.status.pending_create.clone();
     let now = access.clients.cloud_now();
-    if !open.as_ref().is_some_and(|open| acquisition::is_fresh(open, now)) {
-        pass.begin_create(access).await?;
-    }
     let description = pass.object.spec.description.clone().unwrap_or_default();
     let log_service = access.clients.protective().log_service;
     let doing = format!("create project {}", access.project);
-    match pass
-        .change(doing, log_service.create_project(&access.project, &description))
-        .await
-    {
-        Ok(_) => {}
+    let call = log_service.create_project(&access.project, &description);
+    match pass.create(access, doing, call).await {
         Err(failure) if failure.class() == Some(Class::AlreadyExists) => {
+            // An earlier call of ours may have made it a moment ago.
             let ours = open.is_some_and(|open| acquisition::may_be_invisible(&open, now));
             if !ours {
-                pass.status.pending_create = None;
                 return Err(name_taken(access));
             }
+            lock(&pass.memory).created_at = Some(Instant::now());
         }
-        Err(failure) => {
-            if open.is_none() && failure.is_definite() {
-                pass.status.pending_create = None;
-            }
-            return Err(failure);
-        }
+        result => drop(result?),
     }
-    lock(&pass.memory).created_at = Some(Instant::now());
     observe::project(pass, access)
         .await?
         .ok_or_else(|| invisible(access))
@@ -520,6 +517,7 @@ async fn delete_if_empty(
         result => result?,
     };
     if !stores.is_empty() {
+        lock(&pass.memory).slot::<Released>().empty_since = None;
         free(pass, access, owner).await?;
         let named: Vec<&str> = stores.iter().take(5).map(String::as_str).collect();
         let text = format!(
@@ -532,6 +530,15 @@ async fn delete_if_empty(
         pass.tell(Note::warning(event::PROJECT_LEFT_NOT_EMPTY, "Delete", text))
             .await;
         return Ok(());
+    }
+    if !seen_empty_twice(pass) {
+        return Err(Failure::waiting_soon(
+            reason::DELETING,
+            format!(
+                "Project {} looks empty; it is looked at once more before it is deleted",
+                access.project
+            ),
+        ));
     }
     lock(&pass.memory).slot::<Released>().delete_sent = true;
     let doing = format!("delete project {}", access.project);
@@ -555,6 +562,17 @@ async fn delete_if_empty(
 #[derive(Debug, Default)]
 struct Released {
     delete_sent: bool,
+    empty_since: Option<Instant>,
+}
+
+/// Whether the project was seen empty before, long enough ago: a store that was just made is not listed at once.
+fn seen_empty_twice(pass: &Pass<AuditProject>) -> bool {
+    let mut memory = lock(&pass.memory);
+    let since = *memory
+        .slot::<Released>()
+        .empty_since
+        .get_or_insert_with(Instant::now);
+    since.elapsed() >= EMPTY
 }
 
 fn delete_was_sent(pass: &Pass<AuditProject>) -> bool {

@@ -1,0 +1,642 @@
+//! AuditLogStore on a real API server, with the emulator in its hostile profile: what a user sees, what the cloud gets.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ramtrail::aliyun::log_service::{LogStore, NewLogStore, Taggable};
+use ramtrail::aliyun::{LogStoreName, ProjectName};
+use ramtrail::api::v1alpha1::{AuditLogStore, Origin};
+use serde_json::{Map, Value, json};
+use support::{ACCOUNT, CREDENTIALS, KEY, REGION, SECRET, World, project_spec, store_spec, wait};
+
+const PROJECT: &str = "AuditProject";
+const KIND: &str = "AuditLogStore";
+const PROJECT_NAME: &str = "ai-audit";
+const NAME: &str = "ai-store";
+
+fn project() -> ProjectName {
+    ProjectName::new(PROJECT_NAME).unwrap()
+}
+
+fn name() -> LogStoreName {
+    LogStoreName::new(NAME).unwrap()
+}
+
+fn with(mut spec: Value, changes: &Value) -> Value {
+    for (key, value) in changes.as_object().unwrap() {
+        spec[key] = value.clone();
+    }
+    spec
+}
+
+fn spec(days: i32) -> Value {
+    store_spec("trail", NAME, days)
+}
+
+/// A world with the project applied; both objects of the tests are called `trail` and `store`.
+fn world(purpose: &str) -> World {
+    let world = World::new(purpose);
+    world.apply(PROJECT, "trail", &project_spec(PROJECT_NAME));
+    world
+}
+
+fn found(world: &World) -> Option<LogStore> {
+    wait(world.intruder().log_service.get_log_store(&project(), &name()))
+        .ok()
+        .map(|answer| answer.value)
+}
+
+fn index(world: &World) -> Map<String, Value> {
+    wait(world.intruder().log_service.get_index(&project(), &name()))
+        .unwrap()
+        .value
+}
+
+fn set_retention(world: &World, days: i64) {
+    let mut store = found(world).unwrap();
+    store.set_retention_days(days);
+    wait(
+        world
+            .intruder()
+            .log_service
+            .update_log_store(&project(), &name(), &store),
+    )
+    .unwrap();
+}
+
+fn project_tags(world: &World) -> BTreeMap<String, String> {
+    wait(
+        world
+            .intruder()
+            .log_service
+            .list_tag_resources(&Taggable::Project(project())),
+    )
+    .unwrap()
+    .value
+}
+
+fn until_retention(world: &World, days: i64) {
+    world.eventually(&format!("the store keeps logs for {days} days"), || {
+        let now = found(world).and_then(|store| store.retention_days());
+        if now == Some(days) {
+            Ok(())
+        } else {
+            Err(format!("{now:?}"))
+        }
+    });
+}
+
+/// Makes project and store as somebody else, and waits until both are shown.
+fn made_by_intruder(world: &World, days: i64) {
+    let cloud = world.intruder().log_service;
+    wait(cloud.create_project(&project(), "")).unwrap();
+    world.eventually("the project is shown", || {
+        wait(cloud.get_project(&project()))
+            .map(drop)
+            .map_err(|error| error.to_string())
+    });
+    let store = NewLogStore {
+        name: name(),
+        retention_days: days,
+        shard_count: 2,
+    };
+    wait(cloud.create_log_store(&project(), &store)).unwrap();
+    world.eventually("the store is shown", || {
+        found(world).map(drop).ok_or("no store".to_owned())
+    });
+}
+
+#[test]
+fn a_store_is_created_with_three_calls_and_then_left_alone() {
+    for profile in ["documented", "hostile"] {
+        let mut world = World::with_emulator("create", &[&format!("--profile={profile}")]);
+        world.apply(PROJECT, "trail", &project_spec(PROJECT_NAME));
+        world.start();
+        world.settled(PROJECT, "trail");
+        let since = world.now();
+        world.apply(KIND, "store", &spec(30));
+        world.settled(KIND, "store");
+        let report = world.report();
+        assert_eq!(
+            world.writes(since),
+            ["CreateLogStore", "TagResources", "CreateIndex"],
+            "{report}"
+        );
+
+        let object: AuditLogStore = world.get("store");
+        let status = object.status.unwrap();
+        assert_eq!(status.account_id.as_deref(), Some(ACCOUNT));
+        assert_eq!(status.log_store_name.as_deref(), Some(NAME));
+        assert_eq!(status.project_name.as_deref(), Some(PROJECT_NAME));
+        assert_eq!(
+            status.arn.unwrap(),
+            format!("acs:log:{REGION}:{ACCOUNT}:project/{PROJECT_NAME}/logstore/{NAME}")
+        );
+        assert_eq!((status.retention_days, status.shard_count), (Some(30), Some(2)));
+        assert_eq!(status.claim.unwrap().origin, Origin::Created);
+        assert_eq!(status.pending_create, None);
+        assert!(status.data_since.is_some());
+        assert!(index(&world)["keys"]["event"]["json_keys"]["eventName"]["doc_value"] == true);
+        assert!(index(&world).contains_key("line"));
+        assert!(!found(&world).unwrap().anonymous_writing());
+
+        // In sync: nothing is written anywhere, and at most five reads look at both.
+        world.resyncs("GetIndex", 1);
+        let (since, versions) = (world.now(), world.versions());
+        world.resyncs("GetIndex", 3);
+        assert_eq!(world.writes(since), Vec::<String>::new(), "{}", world.report());
+        assert_eq!(world.versions(), versions);
+        let reads = world.reads(since);
+        for (action, most) in [("GetLogStore", 4), ("GetIndex", 4)] {
+            assert!(
+                reads.iter().filter(|read| *read == action).count() <= most,
+                "{reads:?}"
+            );
+        }
+        assert!(reads.iter().all(|read| {
+            ["GetProject", "ListTagResources", "GetLogStore", "GetIndex"].contains(&read.as_str())
+        }));
+        world.nothing_was_reduced();
+        world.secret_is_nowhere();
+    }
+}
+
+#[test]
+fn objects_may_be_applied_in_any_order() {
+    let mut world = World::new("order");
+    world.apply(KIND, "store", &spec(30));
+    world.start();
+    let waiting = world.condition(KIND, "store", "Ready", "False", "ProjectNotFound");
+    assert!(waiting["message"].as_str().unwrap().contains("trail"));
+    world.condition(KIND, "store", "Stalled", "False", "NotStalled");
+    assert_eq!(world.journal(0).len(), 0);
+    world.apply(PROJECT, "trail", &project_spec(PROJECT_NAME));
+    world.ready(KIND, "store");
+    world.ready(PROJECT, "trail");
+}
+
+#[test]
+fn a_store_waits_for_a_project_that_cannot_be_had_and_says_why() {
+    let mut world = World::new("wait");
+    let spec_of_project = with(
+        project_spec(PROJECT_NAME),
+        &json!({"managementPolicy": "Enforce", "adoptionPolicy": "Never"}),
+    );
+    let cloud = world.intruder().log_service;
+    wait(cloud.create_project(&project(), "")).unwrap();
+    world.eventually("the project is shown", || {
+        wait(cloud.get_project(&project()))
+            .map(drop)
+            .map_err(|error| error.to_string())
+    });
+    world.apply(PROJECT, "trail", &spec_of_project);
+    world.apply(KIND, "store", &spec(30));
+    world.start();
+    world.condition(PROJECT, "trail", "Stalled", "True", "AdoptionForbidden");
+    let message = world.eventually("the store says what its project lacks", || {
+        let object: AuditLogStore = world.get("store");
+        let conditions = object.status.unwrap_or_default().conditions;
+        let ready = conditions
+            .into_iter()
+            .find(|c| c.type_ == "Ready" && c.reason == "WaitingForProject");
+        ready
+            .filter(|c| c.message.contains("AdoptionForbidden"))
+            .map(|c| c.message)
+            .ok_or("not yet".to_owned())
+    });
+    assert!(message.contains("trail"));
+    assert_eq!(world.writes(0), Vec::<String>::new());
+}
+
+#[test]
+fn retention_follows_the_spec_both_ways() {
+    let mut world = world("follow");
+    world.apply(KIND, "store", &spec(30));
+    world.start();
+    world.settled(KIND, "store");
+    let since = world.now();
+    world.patch_spec(KIND, "store", &json!({"retentionDays": 60}));
+    until_retention(&world, 60);
+    world.patch_spec(KIND, "store", &json!({"retentionDays": 45}));
+    until_retention(&world, 45);
+    world.eventually("the status tells 45", || {
+        let object: AuditLogStore = world.get("store");
+        let days = object.status.unwrap().retention_days;
+        if days == Some(45) {
+            Ok(())
+        } else {
+            Err(format!("{days:?}"))
+        }
+    });
+    assert_eq!(world.writes(since), ["UpdateLogStore", "UpdateLogStore"]);
+    let object: AuditLogStore = world.get("store");
+    assert_eq!(
+        object.status.unwrap().last_tamper,
+        None,
+        "the spec is no tampering"
+    );
+    assert!(
+        !world
+            .events()
+            .iter()
+            .any(|(reason, _)| reason == "TamperRepaired")
+    );
+}
+
+#[test]
+fn retention_lowered_from_outside_is_raised_again_and_told() {
+    let mut world = world("lowered");
+    world.apply(KIND, "store", &spec(90));
+    world.start();
+    world.settled(KIND, "store");
+    set_retention(&world, 7);
+    until_retention(&world, 90);
+    let note = world.event("TamperRepaired");
+    assert!(note.contains("90") && note.contains('7'), "{note}");
+    world.ready(KIND, "store");
+    world.nothing_was_reduced();
+}
+
+#[test]
+fn retention_raised_from_outside_is_reported_and_never_lowered() {
+    let mut world = world("raised");
+    world.apply(KIND, "store", &spec(30));
+    world.start();
+    world.settled(KIND, "store");
+    let since = world.now();
+    set_retention(&world, 365);
+    let synced = world.condition(KIND, "store", "Synced", "False", "ExceedsSpec");
+    assert!(synced["message"].as_str().unwrap().contains("365"));
+    world.condition(KIND, "store", "Ready", "True", "Available");
+    // A change of something else is no reason either.
+    world.patch_spec(KIND, "store", &json!({"deletionPolicy": "Delete"}));
+    world.resyncs("GetLogStore", 3);
+    assert_eq!(world.writes(since), Vec::<String>::new());
+    // The way out that the message names.
+    world.patch_spec(KIND, "store", &json!({"retentionDays": 365}));
+    world.condition(KIND, "store", "Synced", "True", "UpToDate");
+    world.nothing_was_reduced();
+    world.patch_spec(KIND, "store", &json!({"retentionDays": 30}));
+    until_retention(&world, 30);
+}
+
+#[test]
+fn fields_that_the_operator_does_not_know_survive_its_updates() {
+    let mut world = world("fields");
+    world.apply(KIND, "store", &spec(30));
+    world.start();
+    world.settled(KIND, "store");
+    let mut store = found(&world).unwrap();
+    store.fields_mut().insert("appendMeta".into(), json!(true));
+    store.fields_mut().insert("hot_ttl".into(), json!(15));
+    wait(
+        world
+            .intruder()
+            .log_service
+            .update_log_store(&project(), &name(), &store),
+    )
+    .unwrap();
+    world.patch_spec(KIND, "store", &json!({"retentionDays": 60}));
+    until_retention(&world, 60);
+    let now = found(&world).unwrap();
+    assert_eq!(now.fields()["appendMeta"], json!(true));
+    assert_eq!(now.fields()["hot_ttl"], json!(15));
+    assert_eq!(now.shard_count(), Some(2));
+}
+
+#[test]
+fn a_removed_or_narrowed_index_is_restored_and_keys_of_others_stay() {
+    let mut world = world("index");
+    world.apply(KIND, "store", &spec(30));
+    world.start();
+    world.settled(KIND, "store");
+    let cloud = world.intruder().log_service;
+    let mut weak = index(&world);
+    weak["keys"]["team"] = json!({"type": "text", "token": [","], "doc_value": true});
+    weak["keys"]["event"]["json_keys"]
+        .as_object_mut()
+        .unwrap()
+        .remove("eventName");
+    weak.remove("line");
+    wait(cloud.update_index(&project(), &name(), &weak)).unwrap();
+    world.eventually("the index is whole", || {
+        let now = index(&world);
+        if now.contains_key("line") && now["keys"]["event"]["json_keys"]["eventName"]["doc_value"] == true {
+            Ok(())
+        } else {
+            Err(Value::Object(now).to_string())
+        }
+    });
+    assert_eq!(index(&world)["keys"]["team"]["doc_value"], true);
+    let note = world.event("TamperRepaired");
+    assert!(note.contains("index"), "{note}");
+    world.nothing_was_reduced();
+}
+
+#[test]
+fn writing_without_a_signature_is_switched_off() {
+    let mut world = world("tracking");
+    world.apply(KIND, "store", &spec(30));
+    world.start();
+    world.settled(KIND, "store");
+    let mut store = found(&world).unwrap();
+    store.set_anonymous_writing(true);
+    wait(
+        world
+            .intruder()
+            .log_service
+            .update_log_store(&project(), &name(), &store),
+    )
+    .unwrap();
+    world.eventually("it is off", || {
+        if found(&world).unwrap().anonymous_writing() {
+            Err("on".to_owned())
+        } else {
+            Ok(())
+        }
+    });
+}
+
+#[test]
+fn a_deleted_store_is_created_again_and_that_is_said() {
+    let mut world = world("again");
+    world.apply(KIND, "store", &spec(30));
+    world.start();
+    world.settled(KIND, "store");
+    let before: AuditLogStore = world.get("store");
+    world.emulator.jump(Duration::from_secs(3600)).unwrap();
+    wait(world.intruder().log_service.delete_log_store(&project(), &name())).unwrap();
+    assert!(world.event("CreatedAgain").contains("lost"));
+    world.settled(KIND, "store");
+    let after: AuditLogStore = world.get("store");
+    assert_ne!(
+        before.status.unwrap().data_since,
+        after.status.as_ref().unwrap().data_since
+    );
+    assert!(
+        after
+            .status
+            .unwrap()
+            .last_tamper
+            .unwrap()
+            .what
+            .contains("deleted")
+    );
+    assert!(index(&world).contains_key("keys"));
+}
+
+#[test]
+fn taking_over_keeps_what_is_there_and_never_reduces() {
+    let mut world = World::new("adopt");
+    made_by_intruder(&world, 90);
+    world.apply(PROJECT, "trail", &project_spec(PROJECT_NAME));
+    world.apply(KIND, "store", &spec(30));
+    world.start();
+    world.ready(PROJECT, "trail");
+    let stalled = world.condition(KIND, "store", "Stalled", "True", "AdoptionWouldReduce");
+    let message = stalled["message"].as_str().unwrap();
+    assert!(
+        message.contains("spec.retentionDays") && message.contains("90"),
+        "{message}"
+    );
+    assert!(
+        !project_tags(&world).keys().any(|key| key.contains(NAME)),
+        "not even the mark is written"
+    );
+    let since = world.now();
+    world.patch_spec(KIND, "store", &json!({"retentionDays": 90}));
+    world.settled(KIND, "store");
+    let mut writes = world.writes(since);
+    writes.sort();
+    assert_eq!(writes, ["CreateIndex", "TagResources"]);
+    let object: AuditLogStore = world.get("store");
+    assert_eq!(object.status.unwrap().claim.unwrap().origin, Origin::Adopted);
+    world.nothing_was_reduced();
+    world.patch_spec(KIND, "store", &json!({"retentionDays": 30}));
+    until_retention(&world, 30);
+}
+
+#[test]
+fn never_takes_over_nothing() {
+    let mut world = World::new("never");
+    made_by_intruder(&world, 7);
+    world.apply(PROJECT, "trail", &project_spec(PROJECT_NAME));
+    world.apply(
+        KIND,
+        "store",
+        &with(spec(30), &json!({"adoptionPolicy": "Never"})),
+    );
+    world.start();
+    world.condition(KIND, "store", "Stalled", "True", "AdoptionForbidden");
+    assert_eq!(found(&world).unwrap().retention_days(), Some(7));
+}
+
+#[test]
+fn another_number_of_shards_is_reported() {
+    let mut world = World::new("shards");
+    made_by_intruder(&world, 30);
+    world.apply(PROJECT, "trail", &project_spec(PROJECT_NAME));
+    world.apply(KIND, "store", &with(spec(30), &json!({"shards": {"count": 4}})));
+    world.start();
+    world.condition(KIND, "store", "Synced", "False", "ShardCountDiffers");
+    world.condition(KIND, "store", "Ready", "True", "Available");
+}
+
+#[test]
+fn duplicates_of_a_store_wait_for_the_oldest() {
+    let mut world = world("duplicate");
+    world.apply(KIND, "store", &spec(30));
+    world.start();
+    world.settled(KIND, "store");
+    world.apply(KIND, "twin", &spec(60));
+    let stalled = world.condition(KIND, "twin", "Stalled", "True", "DuplicateOf");
+    assert!(stalled["message"].as_str().unwrap().contains("/store"));
+    assert_eq!(found(&world).unwrap().retention_days(), Some(30));
+}
+
+#[test]
+fn observe_lists_the_plan_and_writes_nothing() {
+    let mut world = World::new("observe");
+    made_by_intruder(&world, 7);
+    world.apply(
+        PROJECT,
+        "trail",
+        &with(
+            project_spec(PROJECT_NAME),
+            &json!({"managementPolicy": "Observe"}),
+        ),
+    );
+    world.apply(KIND, "store", &spec(30));
+    world.start();
+    world.condition(KIND, "store", "Synced", "False", "PlanPending");
+    world.condition(KIND, "store", "Ready", "True", "Available");
+    world.condition(KIND, "store", "Protected", "False", "ObserveOnly");
+    let object: AuditLogStore = world.get("store");
+    assert_eq!(
+        object.metadata.finalizers, None,
+        "the project's policy is the stricter one"
+    );
+    let plan = object.status.unwrap().plan.join("\n");
+    for part in ["mark", "from 7 to 30", "index"] {
+        assert!(plan.contains(part), "{part} in {plan}");
+    }
+    world.resyncs("GetLogStore", 2);
+    assert_eq!(world.writes(0), Vec::<String>::new());
+}
+
+#[test]
+fn retain_releases_the_mark_and_keeps_store_and_logs() {
+    let mut world = world("retain");
+    world.apply(KIND, "store", &spec(30));
+    world.start();
+    world.settled(KIND, "store");
+    world.delete(KIND, "store");
+    world.gone(KIND, "store");
+    assert!(found(&world).is_some());
+    // Hostile: stores carry no tags, the mark is on the project.
+    let tags = project_tags(&world);
+    assert!(
+        tags[&format!("ramtrail-store-{NAME}")].starts_with("released"),
+        "{tags:?}"
+    );
+    world.apply(KIND, "store", &spec(30));
+    world.settled(KIND, "store");
+    let object: AuditLogStore = world.get("store");
+    assert_eq!(object.status.unwrap().claim.unwrap().origin, Origin::Adopted);
+}
+
+#[test]
+fn delete_deletes_the_stack_children_first() {
+    let mut world = World::new("delete");
+    let policy = json!({"deletionPolicy": "Delete"});
+    world.apply(PROJECT, "trail", &with(project_spec(PROJECT_NAME), &policy));
+    world.apply(KIND, "store", &with(spec(30), &policy));
+    world.start();
+    world.settled(PROJECT, "trail");
+    world.settled(KIND, "store");
+    // The parent is deleted first and waits for its child.
+    world.delete(KIND, "store");
+    world.delete(PROJECT, "trail");
+    world.gone(KIND, "store");
+    world.gone(PROJECT, "trail");
+    assert!(wait(world.intruder().log_service.get_project(&project())).is_err());
+    let deleted: Vec<String> = world
+        .writes(0)
+        .into_iter()
+        .filter(|action| action.starts_with("Delete"))
+        .collect();
+    assert_eq!(deleted, ["DeleteLogStore", "DeleteProject"]);
+}
+
+#[test]
+fn a_retained_store_keeps_its_project() {
+    let mut world = World::new("keep");
+    world.apply(
+        PROJECT,
+        "trail",
+        &with(project_spec(PROJECT_NAME), &json!({"deletionPolicy": "Delete"})),
+    );
+    world.apply(KIND, "store", &spec(30));
+    world.start();
+    world.settled(PROJECT, "trail");
+    world.settled(KIND, "store");
+    world.delete(PROJECT, "trail");
+    world.delete(KIND, "store");
+    world.gone(PROJECT, "trail");
+    world.gone(KIND, "store");
+    assert!(found(&world).is_some());
+    assert!(world.event("ProjectLeftNotEmpty").contains(NAME));
+}
+
+#[test]
+fn a_store_goes_although_project_and_credentials_went_first() {
+    let mut world = world("orphan").option("--deletion-grace=2s");
+    world.apply(
+        KIND,
+        "store",
+        &with(spec(30), &json!({"deletionPolicy": "Delete"})),
+    );
+    world.start();
+    world.settled(PROJECT, "trail");
+    world.settled(KIND, "store");
+    world.delete(PROJECT, "trail");
+    world.gone(PROJECT, "trail");
+    world.write_secret(CREDENTIALS, KEY, SECRET, false);
+    world.delete(KIND, "store");
+    world.gone(KIND, "store");
+    assert!(found(&world).is_some());
+    assert!(world.event("LeftInCloud").contains(NAME));
+}
+
+#[test]
+fn a_store_that_is_gone_in_the_cloud_is_let_go() {
+    let mut world = world("vanished").option("--resync-interval=10m");
+    world.apply(
+        KIND,
+        "store",
+        &with(spec(30), &json!({"deletionPolicy": "Delete"})),
+    );
+    world.start();
+    world.ready(PROJECT, "trail");
+    world.ready(KIND, "store");
+    wait(world.intruder().log_service.delete_project(&project())).unwrap();
+    world.delete(KIND, "store");
+    world.gone(KIND, "store");
+    world.delete(PROJECT, "trail");
+    world.gone(PROJECT, "trail");
+}
+
+/// The operator dies by SIGKILL while the answer to one of its changes is held back.
+#[test]
+fn a_lost_answer_and_a_killed_operator_end_the_same() {
+    for action in ["CreateLogStore", "TagResources", "CreateIndex"] {
+        let mut world = world("crash");
+        world.start();
+        world.settled(PROJECT, "trail");
+        let fault = json!({"match": {"action": action, "isWrite": true, "caller": support::USER}, "fault": {"kind": "hold-after"}});
+        world.emulator.add_fault(&fault).unwrap();
+        world.apply(KIND, "store", &spec(30));
+        world.eventually(&format!("{action} is held"), || {
+            let faults = world.emulator.get("faults").unwrap();
+            if faults["faults"][0]["holding"] == 1 {
+                Ok(())
+            } else {
+                Err(faults.to_string())
+            }
+        });
+        world.kill();
+        world.emulator.remove_faults().unwrap();
+        world.start();
+        world.settled(KIND, "store");
+        assert_eq!(
+            world.count(0, "CreateLogStore"),
+            1,
+            "{action}\n{}",
+            world.report()
+        );
+        assert_eq!(world.count(0, "CreateIndex"), 1, "{action}\n{}", world.report());
+        let object: AuditLogStore = world.get("store");
+        let status = object.status.unwrap();
+        assert_eq!(status.claim.unwrap().origin, Origin::Created, "{action}");
+        assert_eq!(status.pending_create, None, "{action}");
+        assert_eq!(status.last_tamper, None, "{action}");
+        world.nothing_was_reduced();
+    }
+}
+
+#[test]
+fn a_slow_cloud_is_waited_for_and_nothing_is_created_twice() {
+    let mut world = world("slow");
+    let fault = json!({"match": {"service": "Sls", "times": 0}, "fault": {"kind": "delay", "ms": 300}});
+    world.emulator.add_fault(&fault).unwrap();
+    world.apply(KIND, "store", &spec(30));
+    world.start();
+    world.settled(KIND, "store");
+    assert_eq!(
+        (world.count(0, "CreateProject"), world.count(0, "CreateLogStore")),
+        (1, 1)
+    );
+}
