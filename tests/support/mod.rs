@@ -82,22 +82,24 @@ pub fn wait<T>(future: impl Future<Output = T>) -> T {
 /// What a test program sets up once: kinds, the operator's own namespace, ServiceAccount and rights.
 fn cluster() -> &'static (Kubectl, Client) {
     static READY: OnceLock<(Kubectl, Client)> = OnceLock::new();
-    READY.get_or_init(|| {
-        let kubectl = api_server::kubectl();
-        let manifest =
-            fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/install.yaml")).unwrap();
-        let rights: String = manifest
-            .split("\n---\n")
-            .filter(|document| {
-                let kind = document.lines().find_map(|line| line.strip_prefix("kind: "));
-                !matches!(kind, None | Some("CustomResourceDefinition" | "Deployment"))
-            })
-            .map(|document| format!("---\n{document}\n"))
-            .collect();
-        kubectl.apply(&rights).unwrap();
-        let client = wait(api_server::client(kubectl.kubeconfig()));
-        (kubectl, client)
-    })
+    READY.get_or_init(|| give_rights(api_server::kubectl()))
+}
+
+/// The operator's own namespace, ServiceAccount and rights on a cluster where our kinds are installed.
+pub fn give_rights(kubectl: Kubectl) -> (Kubectl, Client) {
+    let manifest =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/install.yaml")).unwrap();
+    let rights: String = manifest
+        .split("\n---\n")
+        .filter(|document| {
+            let kind = document.lines().find_map(|line| line.strip_prefix("kind: "));
+            !matches!(kind, None | Some("CustomResourceDefinition" | "Deployment"))
+        })
+        .map(|document| format!("---\n{document}\n"))
+        .collect();
+    kubectl.apply(&rights).unwrap();
+    let client = wait(api_server::client(kubectl.kubeconfig()));
+    (kubectl, client)
 }
 
 /// A namespace, an emulator and, once started, an operator.
@@ -125,7 +127,11 @@ impl World {
 
     /// A world with an emulator of these arguments.
     pub fn with_emulator(purpose: &str, arguments: &[&str]) -> Self {
-        let (kubectl, client) = cluster();
+        Self::on(cluster(), purpose, arguments)
+    }
+
+    /// A world on another cluster than the shared one; see [`give_rights`].
+    pub fn on((kubectl, client): &(Kubectl, Client), purpose: &str, arguments: &[&str]) -> Self {
         let namespace = api_server::namespace(kubectl, purpose);
         let dir = TempDir::new(purpose).unwrap();
         let kubeconfig = dir.path().join("operator.kubeconfig");
