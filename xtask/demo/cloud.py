@@ -84,14 +84,18 @@ def root(id, secret, region):
     return {"accountId": identity.account_id, "arn": identity.arn}
 
 
+def grant(name, document):
+    """A custom policy of that name."""
+    request = ram_models.CreatePolicyRequest(policy_name=name, policy_document=json.dumps(document))
+    keys["root"].ram.create_policy(request)
+
+
 def user(name, policies=(), document=None):
     """A RAM user with an access key of its own; ``document`` becomes a policy of that name."""
     ram = keys["root"].ram
     ram.create_user(ram_models.CreateUserRequest(user_name=name))
     if document is not None:
-        ram.create_policy(
-            ram_models.CreatePolicyRequest(policy_name=name, policy_document=json.dumps(document))
-        )
+        grant(name, document)
         ram.attach_policy_to_user(
             ram_models.AttachPolicyToUserRequest(policy_type="Custom", policy_name=name, user_name=name)
         )
@@ -104,20 +108,19 @@ def user(name, policies=(), document=None):
     return {"accessKeyId": key.access_key_id, "accessKeySecret": key.access_key_secret}
 
 
-def role(name, service):
-    """A role that a cloud service may assume."""
+def role(name, service, document):
+    """A role that a cloud service may assume, and what it may do as it."""
     trust = {
         "Version": "1",
         "Statement": [{"Action": "sts:AssumeRole", "Effect": "Allow", "Principal": {"Service": [service]}}],
     }
-    document = json.dumps(trust)
     ram = keys["root"].ram
-    request = ram_models.CreateRoleRequest(role_name=name, assume_role_policy_document=document)
+    request = ram_models.CreateRoleRequest(role_name=name, assume_role_policy_document=json.dumps(trust))
     made = ram.create_role(request).body.role
-    request = ram_models.AttachPolicyToRoleRequest(
-        policy_type="System", policy_name="AliyunLogFullAccess", role_name=name
+    grant(name, document)
+    ram.attach_policy_to_role(
+        ram_models.AttachPolicyToRoleRequest(policy_type="Custom", policy_name=name, role_name=name)
     )
-    ram.attach_policy_to_role(request)
     return {"arn": made.arn}
 
 

@@ -9,6 +9,8 @@ use serde_json::Value;
 use xtask::kubectl::Kubectl;
 use xtask::terminal::{self, Style};
 
+use super::DEADLINE;
+
 /// One condition of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Condition {
@@ -69,7 +71,8 @@ pub(super) fn get(kubectl: &Kubectl, namespace: &str, object: &Named) -> Result<
     kubectl.json(["-n", namespace, "get", &object.argument()])
 }
 
-/// Prints each change of a condition until it is True everywhere; `check` is asked in between.
+/// Prints each change of a condition, with the time since `start`, until it is True everywhere; `check` is
+/// asked in between.
 ///
 /// # Errors
 /// At the deadline, with what each object said last; or as `check` says.
@@ -78,10 +81,10 @@ pub(super) fn wait_until_true(
     namespace: &str,
     objects: &[Named],
     type_: &str,
-    deadline: Duration,
+    start: Instant,
     mut check: impl FnMut() -> Result<()>,
 ) -> Result<()> {
-    let start = Instant::now();
+    let deadline = Instant::now() + DEADLINE;
     let width = objects
         .iter()
         .map(|o| o.to_string().chars().count())
@@ -117,14 +120,14 @@ pub(super) fn wait_until_true(
         {
             return Ok(());
         }
-        if start.elapsed() >= deadline {
+        if Instant::now() >= deadline {
             let last: Vec<String> = objects
                 .iter()
                 .map(|o| describe(o, said.get(&o.to_string())))
                 .collect();
             bail!(
                 "expected within {} s: {type_} of everything; seen: {}",
-                deadline.as_secs(),
+                DEADLINE.as_secs(),
                 last.join("; ")
             );
         }

@@ -33,7 +33,8 @@ use seed::Seed;
 
 const INSTALL: &str = "deploy/install.yaml";
 const EXAMPLE: &str = "deploy/examples/ai-workload-audit-trail.yaml";
-const OPERATOR_POLICY: &str = include_str!("../../../demo/operator-policy.json");
+/// The RAM policy that the documentation asks users to give the operator.
+const OPERATOR_POLICY: &str = "deploy/ram-policy.json";
 /// The RAM user whose key the operator holds.
 const OPERATOR_USER: &str = "ramtrail-operator";
 
@@ -68,8 +69,8 @@ struct Stage {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let start = Instant::now();
     build()?;
+    let start = Instant::now();
     println!(
         "{}",
         terminal::paint(Style::Bold, "ramtrail: an audit trail, declared, kept and proved")
@@ -260,9 +261,28 @@ fn give_credentials(stage: &mut Stage) -> Result<()> {
     let Stage {
         sdk, kubectl, seed, ..
     } = stage;
-    let policy: Value = serde_json::from_str(OPERATOR_POLICY).context("in operator-policy.json")?;
+    let policy = fs::read_to_string(root().join(OPERATOR_POLICY))
+        .with_context(|| format!("cannot read {OPERATOR_POLICY}"))?;
+    let policy: Value = serde_json::from_str(&policy).with_context(|| format!("in {OPERATOR_POLICY}"))?;
     let key: people::Key = sdk.must(&json!({ "do": "user", "name": OPERATOR_USER, "document": policy }))?;
-    let role = json!({ "do": "role", "name": seed.copy_role, "service": "log.aliyuncs.com" });
+    let store = |name: &str| format!("acs:log:*:*:project/{}/logstore/{name}", seed.project_name);
+    let copying = json!({
+        "Version": "1",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Action": ["log:GetCursorOrData", "log:PullLogs"],
+                "Resource": store(&seed.trail_store()),
+            },
+            { "Effect": "Allow", "Action": "log:PostLogStoreLogs", "Resource": store(&seed.user_store) },
+        ],
+    });
+    let role = json!({
+        "do": "role",
+        "name": seed.copy_role,
+        "service": "log.aliyuncs.com",
+        "document": copying,
+    });
     sdk.must::<Value>(&role)?;
     let secret = json!({
         "apiVersion": "v1",
@@ -285,11 +305,17 @@ fn give_credentials(stage: &mut Stage) -> Result<()> {
         ],
     });
     kubectl.apply(&secret.to_string())?;
-    let what = format!(
-        "Secret {}/{}: the access key of RAM user {OPERATOR_USER}, and role {} for the copy job",
-        seed.namespace, seed.secret, seed.copy_role
-    );
-    terminal::line(&what);
+    let secret = format!("{}/{}", seed.namespace, seed.secret);
+    terminal::table(&[
+        vec![
+            format!("RAM user {OPERATOR_USER}"),
+            dim(&format!("with {OPERATOR_POLICY}; its key is in Secret {secret}")),
+        ],
+        vec![
+            format!("RAM role {}", seed.copy_role),
+            dim("may read the trail's store and write the example's store"),
+        ],
+    ]);
     Ok(())
 }
 
@@ -302,31 +328,31 @@ fn apply_example(stage: &mut Stage) -> Result<()> {
         seed,
         ..
     } = stage;
-    shown(&format!("kubectl apply --server-side -f {EXAMPLE}"), "");
+    shown(&format!("kubectl apply --server-side -f {EXAMPLE}"));
     for line in kubectl.apply_path(&root().join(EXAMPLE))?.lines() {
-        terminal::line(&terminal::paint(Style::Dim, line));
+        terminal::line(&dim(line));
     }
     println!();
-    wait_until_true(kubectl, &seed.namespace, &seed.objects, "Ready", DEADLINE, || {
-        operator.must_run()
-    })?;
+    let start = Instant::now();
     let trail = [seed.trail.clone()];
-    wait_until_true(kubectl, &seed.namespace, &trail, "Logging", DEADLINE, || {
-        operator.must_run()
-    })?;
-    wait_until_true(kubectl, &seed.namespace, &trail, "Delivering", DEADLINE, || {
-        operator.must_run()
-    })
+    for (objects, type_) in [
+        (&seed.objects[..], "Ready"),
+        (&trail, "Logging"),
+        (&trail, "Delivering"),
+    ] {
+        wait_until_true(kubectl, &seed.namespace, objects, type_, start, || {
+            operator.must_run()
+        })?;
+    }
+    Ok(())
 }
 
 fn show_table(stage: &Stage) -> Result<()> {
     let Stage { kubectl, seed, .. } = stage;
     terminal::heading("What kubectl says");
-    shown(&format!("kubectl get aproj,als,rt -n {}", seed.namespace), "");
-    for line in kubectl
-        .run(["get", "aproj,als,rt", "-n", &seed.namespace])?
-        .lines()
-    {
+    shown(&format!("kubectl get aproj,als,rt -n {}", seed.namespace));
+    let answer = kubectl.run(["get", "aproj,als,rt", "-n", &seed.namespace])?;
+    for line in answer.lines() {
         terminal::line(line);
     }
     Ok(())
@@ -375,18 +401,17 @@ fn stay(stage: &mut Stage) -> Result<()> {
 }
 
 /// A command as one would type it.
-fn shown(command: &str, remark: &str) {
-    let remark = if remark.is_empty() {
-        String::new()
-    } else {
-        format!("   # {remark}")
-    };
+fn shown(command: &str) {
     terminal::line(&format!(
-        "{} {}{}",
-        terminal::paint(Style::Dim, "$"),
-        terminal::paint(Style::Accent, command),
-        terminal::paint(Style::Dim, remark)
+        "{} {}",
+        dim("$"),
+        terminal::paint(Style::Accent, command)
     ));
+}
+
+/// Secondary text.
+fn dim(text: &str) -> String {
+    terminal::paint(Style::Dim, text)
 }
 
 /// A remark under a step.

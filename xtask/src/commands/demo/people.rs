@@ -11,7 +11,7 @@ use xtask::wait::{self, Probe};
 
 use super::conditions;
 use super::sdk::Answer;
-use super::{DEADLINE, OPERATOR_USER, Stage, step};
+use super::{DEADLINE, OPERATOR_USER, Stage, dim, step, step_remark};
 
 /// Between two looks at something awaited.
 const INTERVAL: Duration = Duration::from_millis(150);
@@ -29,6 +29,9 @@ struct Identity {
     name: &'static str,
     policies: &'static [&'static str],
 }
+
+/// Whose key is stolen.
+const STOLEN: &str = "contractor";
 
 const IDENTITIES: [Identity; 3] = [
     Identity {
@@ -56,6 +59,7 @@ struct Planned {
     ram_access: bool,
 }
 
+/// The one that is not copied comes before others that are: once those have arrived, it has been passed over.
 const PLANNED: [Planned; 4] = [
     Planned {
         who: "model-trainer",
@@ -65,11 +69,11 @@ const PLANNED: [Planned; 4] = [
         ram_access: true,
     },
     Planned {
-        who: "platform-admin",
-        action: "CreateAccessKey",
-        target: Some("model-trainer"),
+        who: "contractor",
+        action: "DescribeTrails",
+        target: None,
         allowed: true,
-        ram_access: true,
+        ram_access: false,
     },
     Planned {
         who: "contractor",
@@ -79,11 +83,11 @@ const PLANNED: [Planned; 4] = [
         ram_access: true,
     },
     Planned {
-        who: "contractor",
-        action: "DescribeTrails",
-        target: None,
+        who: "platform-admin",
+        action: "CreateAccessKey",
+        target: Some("model-trainer"),
         allowed: true,
-        ram_access: false,
+        ram_access: true,
     },
 ];
 
@@ -180,7 +184,7 @@ pub(super) fn follow_the_events(stage: &mut Stage, calls: &[Made]) -> Result<()>
     let in_trail = arrivals(stage, &trail_store, &all)?;
     let in_user = arrivals(stage, &user_store, &copied)?;
 
-    // Asked after everything copied has arrived, so that what is missing was kept out and is not just late.
+    // Asked after later events were copied, so that what is missing was kept out and is not just late.
     let kept_out: Vec<&str> = calls
         .iter()
         .filter(|c| !c.planned.ram_access)
@@ -262,7 +266,7 @@ pub(super) fn attack(stage: &mut Stage) -> Result<()> {
     let trail = stage.seed.trail_name.clone();
     terminal::heading("The contractor's key is stolen, and used to switch the trail off");
     let (_, before) = stage.emulator.journal(u64::MAX)?;
-    let request = json!({ "do": "call", "who": "contractor", "action": "StopLogging", "target": trail });
+    let request = json!({ "do": "call", "who": STOLEN, "action": "StopLogging", "target": trail });
     let tamper_before = last_tamper(stage)?;
     let start = Instant::now();
     let stop: Called = stage.sdk.must(&request)?;
@@ -301,14 +305,13 @@ pub(super) fn attack(stage: &mut Stage) -> Result<()> {
     reported(stage, &tamper_before, start)?;
     attributed(stage, &stop.request_id, start)?;
     let trail = [stage.seed.trail.clone()];
-    println!();
     let operator = &mut stage.operator;
     conditions::wait_until_true(
         &stage.kubectl,
         &stage.seed.namespace,
         &trail,
         "Ready",
-        DEADLINE,
+        start,
         || operator.must_run(),
     )
 }
@@ -336,15 +339,22 @@ fn repaired_by_operator(stage: &Stage, before: u64, stop_id: &str) -> Result<()>
             .as_array()
             .into_iter()
             .flatten()
-            .map(Value::to_string)
+            .map(effect)
             .collect();
-        terminal::line(&dim(&format!(
-            "         the cloud's journal: {} by {caller} {}",
-            row["action"].as_str().unwrap_or_default(),
-            effects.join(" ")
-        )));
+        let action = row["action"].as_str().unwrap_or_default();
+        step_remark(&format!(
+            "the cloud's journal: {action} by {caller}, {}",
+            effects.join(", ")
+        ));
     }
     Ok(())
+}
+
+/// `logging down` of `{"field": "trail/NAME/logging", "change": "down"}`.
+fn effect(effect: &Value) -> String {
+    let field = effect["field"].as_str().unwrap_or_default();
+    let field = field.rsplit('/').next().unwrap_or_default();
+    format!("{field} {}", effect["change"].as_str().unwrap_or_default())
 }
 
 fn last_tamper(stage: &Stage) -> Result<Value> {
@@ -397,11 +407,10 @@ fn attributed(stage: &mut Stage, stop_id: &str, start: Instant) -> Result<()> {
             })
         },
     )?;
+    if event.who != STOLEN || event.action != "StopLogging" {
+        bail!("expected StopLogging by {STOLEN} in {store}, seen: {event:?}");
+    }
     let who = terminal::paint(Style::Warn, &event.who);
     step(start, &format!("{store}: {} was called by {who}", event.action));
     Ok(())
-}
-
-fn dim(text: &str) -> String {
-    terminal::paint(Style::Dim, text)
 }
