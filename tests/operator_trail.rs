@@ -7,15 +7,15 @@ mod trail_support;
 
 use std::collections::BTreeMap;
 
+use ramtrail::aliyun::LogStoreName;
 use ramtrail::aliyun::action_trail::{EventRw, TrailSettings, TrailState};
 use ramtrail::aliyun::log_service::Taggable;
-use ramtrail::aliyun::LogStoreName;
 use ramtrail::api::v1alpha1::{Origin, RamTrail};
 use serde_json::{Value, json};
 use support::{ACCOUNT, REGION, World, reason_of, wait};
 use trail_support::{
-    KIND, PROJECT, STORE, TRAIL, apply_project, apply_store, apply_trail, copy_to, create_role, deliver, job, project,
-    ram, settle, store, tags, trail, trail_store, until_trail, world,
+    KIND, PROJECT, STORE, TRAIL, apply_project, apply_store, apply_trail, copy_to, create_role, deliver, job,
+    project, ram, settle, store, tags, trail, trail_store, until_trail, world,
 };
 
 /// A trail without copy, settled.
@@ -56,13 +56,21 @@ fn trail_writes(world: &World, since: u64) -> Vec<String> {
     writes
 }
 
+/// Waits until a weakening is told as put right, and everything is as it should be again. Events of the same kind are counted by
+/// Kubernetes under the words of the first, so the status is asked.
 fn healed(world: &World, note: &str) {
-    let found = world.eventually(&format!("an Event TamperRepaired about {note}"), || {
-        let events = world.events();
-        let found = events.iter().find(|(reason, text)| reason == "TamperRepaired" && text.contains(note)).cloned();
-        found.ok_or(format!("{events:?}"))
-    });
-    assert!(found.1.contains("put right"), "{found:?}");
+    world.until(
+        TRAIL,
+        &format!("lastTamper tells that {note} was put right"),
+        |object: &RamTrail| {
+            let tamper = object
+                .status
+                .as_ref()
+                .and_then(|status| status.last_tamper.as_ref());
+            tamper.is_some_and(|tamper| tamper.repaired && tamper.what.contains(note))
+        },
+    );
+    world.event("TamperRepaired");
     world.settled(KIND, TRAIL);
     world.nothing_was_reduced();
 }
@@ -72,7 +80,12 @@ fn a_trail_is_created_with_the_settled_calls_and_then_left_alone() {
     let world = plain("create", &json!({}));
     assert_eq!(
         trail_writes(&world, 0),
-        ["TagResources", "CreateServiceLinkedRole", "CreateTrail", "StartLogging"],
+        [
+            "TagResources",
+            "CreateServiceLinkedRole",
+            "CreateTrail",
+            "StartLogging"
+        ],
         "{}",
         world.report()
     );
@@ -80,7 +93,10 @@ fn a_trail_is_created_with_the_settled_calls_and_then_left_alone() {
     assert_eq!(found.state(), TrailState::Enable);
     assert_eq!(found.events(), Some(EventRw::All));
     assert_eq!(found.trail_region.as_deref(), Some("All"));
-    assert_eq!(found.sls_project_arn.unwrap(), format!("acs:log:{REGION}:{ACCOUNT}:project/{PROJECT}"));
+    assert_eq!(
+        found.sls_project_arn.unwrap(),
+        format!("acs:log:{REGION}:{ACCOUNT}:project/{PROJECT}")
+    );
     assert!(tags(&world).contains_key(&format!("ramtrail-trail-{TRAIL}")));
 
     let status = status_of(&world);
@@ -102,7 +118,10 @@ fn a_trail_is_created_with_the_settled_calls_and_then_left_alone() {
     ] {
         assert_eq!(reason_of(&status.conditions, type_), said, "{type_}");
     }
-    assert!(world.event("Created").contains(PROJECT) || world.events().iter().any(|(_, note)| note.contains(TRAIL)));
+    assert!(
+        world.event("Created").contains(PROJECT)
+            || world.events().iter().any(|(_, note)| note.contains(TRAIL))
+    );
 
     let (since, versions) = (world.now(), world.versions());
     world.resyncs("GetTrailStatus", 3);
@@ -116,7 +135,9 @@ fn a_trail_is_created_with_the_settled_calls_and_then_left_alone() {
 fn a_stopped_trail_is_switched_on_again() {
     let world = plain("stop", &json!({}));
     wait(world.intruder().action_trail.stop_logging(TRAIL)).unwrap();
-    until_trail(&world, "the trail is on again", |trail| trail.state() == TrailState::Enable);
+    until_trail(&world, "the trail is on again", |trail| {
+        trail.state() == TrailState::Enable
+    });
     healed(&world, "logging: found off");
     let tamper = status_of(&world).last_tamper.unwrap();
     assert!(tamper.repaired && tamper.what.contains("logging"), "{tamper:?}");
@@ -128,21 +149,39 @@ fn narrowed_events_regions_and_a_redirected_trail_are_put_back() {
     let settings = trail(&world).unwrap().settings().unwrap();
     let intruder = world.intruder().action_trail;
 
-    let narrowed = TrailSettings { event_rw: EventRw::Write, trail_region: REGION.to_owned(), ..settings.clone() };
+    let narrowed = TrailSettings {
+        event_rw: EventRw::Write,
+        trail_region: REGION.to_owned(),
+        ..settings.clone()
+    };
     wait(intruder.update_trail(TRAIL, &narrowed)).unwrap();
     until_trail(&world, "all events of all regions", |trail| {
         trail.events() == Some(EventRw::All) && trail.trail_region.as_deref() == Some("All")
     });
     healed(&world, "events: found Write");
 
-    wait(world.intruder().log_service.create_project(&"elsewhere".parse().unwrap(), "")).unwrap();
+    wait(
+        world
+            .intruder()
+            .log_service
+            .create_project(&"elsewhere".parse().unwrap(), ""),
+    )
+    .unwrap();
     let arn = format!("acs:log:{REGION}:{ACCOUNT}:project/elsewhere");
     world.eventually("the trail is redirected", || {
-        let redirected = TrailSettings { sls_project_arn: Some(arn.clone()), ..settings.clone() };
-        wait(intruder.update_trail(TRAIL, &redirected)).map(drop).map_err(|error| error.to_string())
+        let redirected = TrailSettings {
+            sls_project_arn: Some(arn.clone()),
+            ..settings.clone()
+        };
+        wait(intruder.update_trail(TRAIL, &redirected))
+            .map(drop)
+            .map_err(|error| error.to_string())
     });
     until_trail(&world, "the trail delivers into our project", |trail| {
-        trail.sls_project_arn.as_deref().is_some_and(|arn| arn.ends_with(PROJECT))
+        trail
+            .sls_project_arn
+            .as_deref()
+            .is_some_and(|arn| arn.ends_with(PROJECT))
     });
     healed(&world, "destination: found");
 }
@@ -153,7 +192,9 @@ fn a_deleted_trail_is_created_again_and_said_loudly() {
     let before = status_of(&world).claim.unwrap();
     deliver(&world);
     wait(world.intruder().action_trail.delete_trail(TRAIL)).unwrap();
-    until_trail(&world, "the trail is there and on", |trail| trail.state() == TrailState::Enable);
+    until_trail(&world, "the trail is there and on", |trail| {
+        trail.state() == TrailState::Enable
+    });
     healed(&world, "was deleted");
     assert!(world.event("CreatedAgain").contains(TRAIL));
     let after = world.until(TRAIL, "the claim is on the new trail", |object: &RamTrail| {
@@ -167,16 +208,28 @@ fn a_deleted_trail_is_created_again_and_said_loudly() {
 #[test]
 fn the_retention_of_the_trails_store_is_set_raised_again_and_never_lowered_for_the_cloud() {
     let world = plain("retention", &json!({"store": {"retentionDays": 365}}));
-    assert_eq!(store(&world).retention_days(), Some(365), "the first value is a change of the spec");
+    assert_eq!(
+        store(&world).retention_days(),
+        Some(365),
+        "the first value is a change of the spec"
+    );
     let set = |days: i64| {
         let mut found = store(&world);
         found.set_retention_days(days);
-        wait(world.intruder().log_service.update_log_store(&project(), &trail_store(), &found)).unwrap();
+        wait(
+            world
+                .intruder()
+                .log_service
+                .update_log_store(&project(), &trail_store(), &found),
+        )
+        .unwrap();
     };
     set(7);
-    world.eventually("the retention is 365 days again", || match store(&world).retention_days() {
-        Some(365) => Ok(()),
-        other => Err(format!("{other:?}")),
+    world.eventually("the retention is 365 days again", || {
+        match store(&world).retention_days() {
+            Some(365) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
     });
     world.event("TamperRepaired");
     world.settled(KIND, TRAIL);
@@ -185,14 +238,20 @@ fn the_retention_of_the_trails_store_is_set_raised_again_and_never_lowered_for_t
     world.condition(KIND, TRAIL, "Synced", "False", "ExceedsSpec");
     let since = world.now();
     world.resyncs("GetTrailStatus", 2);
-    assert_eq!(world.writes(since), Vec::<String>::new(), "an increase is reported and left");
+    assert_eq!(
+        world.writes(since),
+        Vec::<String>::new(),
+        "an increase is reported and left"
+    );
     assert_eq!(store(&world).retention_days(), Some(3650));
     world.condition(KIND, TRAIL, "Ready", "True", "Available");
 
     apply_trail(&world, &json!({"store": {"retentionDays": 180}}));
-    world.eventually("the spec's own fall is carried out", || match store(&world).retention_days() {
-        Some(180) => Ok(()),
-        other => Err(format!("{other:?}")),
+    world.eventually("the spec's own fall is carried out", || {
+        match store(&world).retention_days() {
+            Some(180) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
     });
 }
 
@@ -200,12 +259,17 @@ fn the_retention_of_the_trails_store_is_set_raised_again_and_never_lowered_for_t
 fn events_and_logging_fall_only_with_the_spec() {
     let world = plain("spec", &json!({}));
     apply_trail(&world, &json!({"events": "Write"}));
-    until_trail(&world, "only writes", |trail| trail.events() == Some(EventRw::Write));
+    until_trail(&world, "only writes", |trail| {
+        trail.events() == Some(EventRw::Write)
+    });
     world.condition(KIND, TRAIL, "Protected", "False", "EventsNarrowed");
     world.settled(KIND, TRAIL);
 
     let settings = trail(&world).unwrap().settings().unwrap();
-    let widened = TrailSettings { event_rw: EventRw::All, ..settings };
+    let widened = TrailSettings {
+        event_rw: EventRw::All,
+        ..settings
+    };
     wait(world.intruder().action_trail.update_trail(TRAIL, &widened)).unwrap();
     world.condition(KIND, TRAIL, "Synced", "False", "ExceedsSpec");
     let since = world.now();
@@ -225,13 +289,25 @@ fn events_and_logging_fall_only_with_the_spec() {
 fn the_copy_job_is_kept() {
     let world = copying("copy");
     let log = world.intruder().log_service;
-    let read = || wait(log.get_etl(&project(), &job())).map(|answer| answer.value).map_err(|error| error.to_string());
+    let read = || {
+        wait(log.get_etl(&project(), &job()))
+            .map(|answer| answer.value)
+            .map_err(|error| error.to_string())
+    };
     let running = |what: &str| {
         world.eventually(what, || {
             let found = read()?;
-            let whole = found.configuration.script.contains("'ram'") && found.configuration.script.contains("'sts'");
-            let runs = matches!(found.status.as_deref(), Some("RUNNING" | "STARTING" | "RESTARTING"));
-            if whole && runs { Ok(found) } else { Err(format!("{found:?}")) }
+            let whole =
+                found.configuration.script.contains("'ram'") && found.configuration.script.contains("'sts'");
+            let runs = matches!(
+                found.status.as_deref(),
+                Some("RUNNING" | "STARTING" | "RESTARTING")
+            );
+            if whole && runs {
+                Ok(found)
+            } else {
+                Err(format!("{found:?}"))
+            }
         })
     };
     let first = running("the job runs");
@@ -252,13 +328,17 @@ fn the_copy_job_is_kept() {
         configuration: narrowed.configuration.clone(),
     };
     world.eventually("the job is narrowed", || {
-        wait(log.update_etl(&project(), &job(), &definition)).map(drop).map_err(|error| error.to_string())
+        wait(log.update_etl(&project(), &job(), &definition))
+            .map(drop)
+            .map_err(|error| error.to_string())
     });
     running("a narrowed job passes everything again");
     healed(&world, "services: found sts");
 
     world.eventually("the job is deleted", || {
-        wait(log.delete_etl(&project(), &job())).map(drop).map_err(|error| error.to_string())
+        wait(log.delete_etl(&project(), &job()))
+            .map(drop)
+            .map_err(|error| error.to_string())
     });
     let again = running("a deleted job is there again");
     healed(&world, "found none");
@@ -293,8 +373,20 @@ fn what_exists_is_adopted_if_that_reduces_nothing() {
     world.settled("AuditProject", PROJECT);
     let arn = format!("acs:log:{REGION}:{ACCOUNT}:project/{PROJECT}");
     ram(&world, "ListRoles", &[]).unwrap();
-    wait(world.intruder().resource_manager.create_service_linked_role("actiontrail.aliyuncs.com")).unwrap();
-    wait(world.intruder().action_trail.create_trail(TRAIL, &TrailSettings::into_project(&arn))).unwrap();
+    wait(
+        world
+            .intruder()
+            .resource_manager
+            .create_service_linked_role("actiontrail.aliyuncs.com"),
+    )
+    .unwrap();
+    wait(
+        world
+            .intruder()
+            .action_trail
+            .create_trail(TRAIL, &TrailSettings::into_project(&arn)),
+    )
+    .unwrap();
     until_trail(&world, "the foreign trail is shown", |_| true);
     wait(world.intruder().action_trail.start_logging(TRAIL)).unwrap();
 
@@ -303,7 +395,13 @@ fn what_exists_is_adopted_if_that_reduces_nothing() {
     let since = world.now();
     apply_trail(&world, &json!({"events": "Write"}));
     let stalled = world.condition(KIND, TRAIL, "Stalled", "True", "AdoptionWouldReduce");
-    assert!(stalled["message"].as_str().unwrap().contains("events: found All, want Write"), "{stalled}");
+    assert!(
+        stalled["message"]
+            .as_str()
+            .unwrap()
+            .contains("events: found All, want Write"),
+        "{stalled}"
+    );
     assert_eq!(world.writes(since), Vec::<String>::new(), "not even the mark");
     assert!(!tags(&world).contains_key(&format!("ramtrail-trail-{TRAIL}")));
 
@@ -316,7 +414,11 @@ fn what_exists_is_adopted_if_that_reduces_nothing() {
     world.settled(KIND, TRAIL);
     world.delete(KIND, TRAIL);
     world.gone(KIND, TRAIL);
-    assert_eq!(trail(&world).unwrap().state(), TrailState::Enable, "what was adopted is never deleted");
+    assert_eq!(
+        trail(&world).unwrap().state(),
+        TrailState::Enable,
+        "what was adopted is never deleted"
+    );
     world.nothing_was_reduced();
 }
 
@@ -346,7 +448,11 @@ fn a_created_trail_is_deleted_with_its_job_and_its_events_stay() {
     world.gone(KIND, TRAIL);
     assert_eq!(trail(&world), None);
     assert!(wait(world.intruder().log_service.get_etl(&project(), &job())).is_err());
-    assert_eq!(store(&world).retention_days(), Some(3650), "ActionTrail's store stays");
+    assert_eq!(
+        store(&world).retention_days(),
+        Some(3650),
+        "ActionTrail's store stays"
+    );
     assert!(!tags(&world).contains_key(&format!("ramtrail-trail-{TRAIL}")));
     world.event("Deleted");
 }
@@ -358,9 +464,14 @@ fn a_trail_that_somebody_else_made_again_is_kept_and_never_deleted() {
     world.condition(KIND, TRAIL, "Ready", "Unknown", "Paused");
     let settings = trail(&world).unwrap().settings().unwrap();
     wait(world.intruder().action_trail.delete_trail(TRAIL)).unwrap();
-    let narrow = TrailSettings { event_rw: EventRw::Write, ..settings };
+    let narrow = TrailSettings {
+        event_rw: EventRw::Write,
+        ..settings
+    };
     world.eventually("another trail under the name", || {
-        wait(world.intruder().action_trail.create_trail(TRAIL, &narrow)).map(drop).map_err(|error| error.to_string())
+        wait(world.intruder().action_trail.create_trail(TRAIL, &narrow))
+            .map(drop)
+            .map_err(|error| error.to_string())
     });
     until_trail(&world, "the other trail is shown", |_| true);
     world.annotate(KIND, TRAIL, "ramtrail.io/paused", None);
@@ -427,20 +538,37 @@ fn delivery_that_stops_is_said_on_evidence_and_ends_with_it() {
     create_role(&world, "delivery", "actiontrail.aliyuncs.com");
     let role = format!("acs:ram::{ACCOUNT}:role/delivery");
     let arn = format!("acs:log:{REGION}:{ACCOUNT}:project/{PROJECT}");
-    let settings = TrailSettings { sls_write_role_arn: Some(role), ..TrailSettings::into_project(arn) };
-    wait(world.intruder().resource_manager.create_service_linked_role("actiontrail.aliyuncs.com")).unwrap();
+    let settings = TrailSettings {
+        sls_write_role_arn: Some(role),
+        ..TrailSettings::into_project(arn)
+    };
+    wait(
+        world
+            .intruder()
+            .resource_manager
+            .create_service_linked_role("actiontrail.aliyuncs.com"),
+    )
+    .unwrap();
     wait(world.intruder().action_trail.create_trail(TRAIL, &settings)).unwrap();
     until_trail(&world, "the trail is shown", |_| true);
     apply_trail(&world, &json!({}));
     settle(&world);
 
-    let policy = [("PolicyType", "System"), ("PolicyName", "AliyunLogFullAccess"), ("RoleName", "delivery")];
+    let policy = [
+        ("PolicyType", "System"),
+        ("PolicyName", "AliyunLogFullAccess"),
+        ("RoleName", "delivery"),
+    ];
     ram(&world, "DetachPolicyFromRole", &policy).unwrap();
     ram(&world, "DeleteRole", &[("RoleName", "delivery")]).unwrap();
     world.emulator.jump(std::time::Duration::from_secs(600)).unwrap();
     world.resyncs("GetTrailStatus", 2);
     let status = status_of(&world);
-    assert_eq!(reason_of(&status.conditions, "Delivering"), "True/EventsArriving", "late is not missing");
+    assert_eq!(
+        reason_of(&status.conditions, "Delivering"),
+        "True/EventsArriving",
+        "late is not missing"
+    );
     world.emulator.jump(std::time::Duration::from_secs(600)).unwrap();
     world.condition(KIND, TRAIL, "Delivering", "False", "DeliveryBroken");
     world.condition(KIND, TRAIL, "Stalled", "True", "DeliveryBroken");
@@ -457,21 +585,44 @@ fn delivery_that_stops_is_said_on_evidence_and_ends_with_it() {
 #[test]
 fn a_lost_store_is_asked_for_and_the_loss_is_said() {
     let world = plain("store", &json!({}));
-    wait(world.intruder().log_service.delete_log_store(&project(), &trail_store())).unwrap();
+    wait(
+        world
+            .intruder()
+            .log_service
+            .delete_log_store(&project(), &trail_store()),
+    )
+    .unwrap();
     let since = world.now();
     world.eventually("UpdateTrail asks for the store", || {
-        if world.count(since, "UpdateTrail") > 0 { Ok(()) } else { Err("no UpdateTrail".to_owned()) }
+        if world.count(since, "UpdateTrail") > 0 {
+            Ok(())
+        } else {
+            Err("no UpdateTrail".to_owned())
+        }
     });
     world.eventually("the store is back", || {
-        wait(world.intruder().log_service.get_log_store(&project(), &trail_store())).map(drop).map_err(|e| e.to_string())
+        wait(
+            world
+                .intruder()
+                .log_service
+                .get_log_store(&project(), &trail_store()),
+        )
+        .map(drop)
+        .map_err(|e| e.to_string())
     });
     world.settled(KIND, TRAIL);
     world.eventually("the loss is told", || {
         let events = world.events();
-        let told = events.iter().any(|(_, note)| note.contains("the events that it held before are lost"));
+        let told = events
+            .iter()
+            .any(|(_, note)| note.contains("the events that it held before are lost"));
         if told { Ok(()) } else { Err(format!("{events:?}")) }
     });
-    assert_eq!(world.count(0, "CreateLogStore"), 0, "only ActionTrail makes that store");
+    assert_eq!(
+        world.count(0, "CreateLogStore"),
+        0,
+        "only ActionTrail makes that store"
+    );
     world.nothing_was_reduced();
 }
 
@@ -488,8 +639,17 @@ fn a_missing_role_that_may_not_be_made_is_explained() {
     world.start();
     let stalled = world.condition(KIND, TRAIL, "Stalled", "True", "ServiceLinkedRoleMissing");
     let message = stalled["message"].as_str().unwrap();
-    assert!(message.contains("ram:CreateServiceLinkedRole") && message.contains("user/narrow"), "{message}");
-    wait(world.intruder().resource_manager.create_service_linked_role("actiontrail.aliyuncs.com")).unwrap();
+    assert!(
+        message.contains("ram:CreateServiceLinkedRole") && message.contains("user/narrow"),
+        "{message}"
+    );
+    wait(
+        world
+            .intruder()
+            .resource_manager
+            .create_service_linked_role("actiontrail.aliyuncs.com"),
+    )
+    .unwrap();
     world.settled(KIND, TRAIL);
 }
 
@@ -501,7 +661,11 @@ fn references_are_waited_for_and_wrong_ones_are_explained() {
     world.condition(KIND, TRAIL, "Ready", "False", "ProjectNotFound");
     apply_project(&world);
     world.condition(KIND, TRAIL, "Ready", "False", "LogStoreNotFound");
-    assert_eq!(trail(&world).unwrap().state(), TrailState::Enable, "the trail does not wait for its copy");
+    assert_eq!(
+        trail(&world).unwrap().state(),
+        TrailState::Enable,
+        "the trail does not wait for its copy"
+    );
     world.apply("AuditProject", "other", &support::project_spec("ai-other"));
     world.apply("AuditLogStore", STORE, &support::store_spec("other", STORE, 30));
     world.condition(KIND, TRAIL, "Stalled", "True", "ReferenceInvalid");
@@ -516,7 +680,11 @@ fn references_are_waited_for_and_wrong_ones_are_explained() {
 #[test]
 fn two_objects_do_not_share_a_trail() {
     let world = plain("twice", &json!({}));
-    world.apply(KIND, "second", &json!({"projectRef": {"name": PROJECT}, "trailName": TRAIL}));
+    world.apply(
+        KIND,
+        "second",
+        &json!({"projectRef": {"name": PROJECT}, "trailName": TRAIL}),
+    );
     let stalled = world.condition(KIND, "second", "Stalled", "True", "DuplicateOf");
     assert!(stalled["message"].as_str().unwrap().contains(TRAIL), "{stalled}");
     let since = world.now();

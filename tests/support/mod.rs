@@ -95,8 +95,7 @@ pub fn give_rights(kubectl: Kubectl) -> (Kubectl, Client) {
             let kind = document.lines().find_map(|line| line.strip_prefix("kind: "));
             !matches!(kind, None | Some("CustomResourceDefinition" | "Deployment"))
         })
-        .map(|document| format!("---\n{document}\n"))
-        .collect();
+        .fold(String::new(), |all, document| all + "---\n" + document + "\n");
     kubectl.apply(&rights).unwrap();
     let client = wait(api_server::client(kubectl.kubeconfig()));
     (kubectl, client)
@@ -179,13 +178,13 @@ impl World {
             "--claim-confirmation=1s",
             "--deletion-grace=5s",
             "--due-call-interval=2s",
+            "--http-listen=127.0.0.1:0",
             "--log-level=ramtrail=trace,info",
         ];
         let mut options = OperatorOptions::new(&self.kubeconfig)
             .arg(format!("--namespace={OPERATOR_NAMESPACE}"))
             .arg(format!("--watch-namespaces={}", self.namespace))
             .arg(format!("--cloud-endpoint={}", self.emulator.url()))
-            .arg("--http-listen=127.0.0.1:0")
             .arg("--leader-elect=false");
         let named = |flag: &str| self.options.iter().any(|option| option.starts_with(flag));
         if !named("--cluster-id=") {
@@ -375,6 +374,15 @@ impl World {
                 _ => Err(format!("{:#}", object.data)),
             }
         })
+    }
+
+    /// The conditions of an object as they are now.
+    pub fn conditions(&self, kind: &str, name: &str) -> Vec<Value> {
+        let object = wait(self.dynamic(kind).get(name)).unwrap();
+        object.data["status"]["conditions"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Waits until an object is Ready.

@@ -102,8 +102,20 @@ pub fn create_role(world: &World, name: &str, service: &str) {
     let trust = json!({"Version": "1", "Statement": [
         {"Action": "sts:AssumeRole", "Effect": "Allow", "Principal": {"Service": [service]}},
     ]});
-    ram(world, "CreateRole", &[("RoleName", name), ("AssumeRolePolicyDocument", &trust.to_string())]).unwrap();
-    let policy = [("PolicyType", "System"), ("PolicyName", "AliyunLogFullAccess"), ("RoleName", name)];
+    ram(
+        world,
+        "CreateRole",
+        &[
+            ("RoleName", name),
+            ("AssumeRolePolicyDocument", &trust.to_string()),
+        ],
+    )
+    .unwrap();
+    let policy = [
+        ("PolicyType", "System"),
+        ("PolicyName", "AliyunLogFullAccess"),
+        ("RoleName", name),
+    ];
     ram(world, "AttachPolicyToRole", &policy).unwrap();
 }
 
@@ -120,7 +132,14 @@ pub fn ram_as(
     action: &str,
     parameters: &[(&str, &str)],
 ) -> Result<Value, String> {
-    rpc(world, key, secret, ("ram.aliyuncs.com", "2015-05-01"), action, parameters)
+    rpc(
+        world,
+        key,
+        secret,
+        ("ram.aliyuncs.com", "2015-05-01"),
+        action,
+        parameters,
+    )
 }
 
 /// A signed call to an RPC service.
@@ -134,8 +153,12 @@ pub fn rpc(
 ) -> Result<Value, String> {
     let own = |text: &str| text.to_owned();
     let now = cloud_now(world);
-    let nonce = format!("{}-{}", std::process::id(), world.now()) + &Timestamp::now().as_nanosecond().to_string();
-    let query: Vec<(String, String)> = parameters.iter().map(|(name, value)| (own(name), own(value))).collect();
+    let nonce =
+        format!("{}-{}", std::process::id(), world.now()) + &Timestamp::now().as_nanosecond().to_string();
+    let query: Vec<(String, String)> = parameters
+        .iter()
+        .map(|(name, value)| (own(name), own(value)))
+        .collect();
     let headers: Vec<(String, String)> = [
         ("host", host),
         ("x-acs-action", action),
@@ -146,17 +169,36 @@ pub fn rpc(
     ]
     .map(|(name, value)| (own(name), own(value)))
     .to_vec();
-    let request = acs3::Request { method: "POST", query: &query, headers: &headers, payload_sha256: EMPTY };
+    let request = acs3::Request {
+        method: "POST",
+        query: &query,
+        headers: &headers,
+        payload_sha256: EMPTY,
+    };
     let authorization = acs3::authorization(key, &secrecy::SecretString::from(own(secret)), &request);
     let url = format!("{}/?{}", world.emulator.url(), wire_query(&query));
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build().into();
-    let mut call = agent.post(&url).header("authorization", &authorization).header("user-agent", "somebody/1.0");
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .proxy(None)
+        .build()
+        .into();
+    let mut call = agent
+        .post(&url)
+        .header("authorization", &authorization)
+        .header("user-agent", "somebody/1.0");
     for (name, value) in &headers {
         call = call.header(name, value);
     }
     let mut answer = call.send_empty().map_err(|error| error.to_string())?;
-    let text = answer.body_mut().read_to_string().map_err(|error| error.to_string())?;
-    if answer.status().is_success() { Ok(serde_json::from_str(&text).unwrap_or_default()) } else { Err(text) }
+    let text = answer
+        .body_mut()
+        .read_to_string()
+        .map_err(|error| error.to_string())?;
+    if answer.status().is_success() {
+        Ok(serde_json::from_str(&text).unwrap_or_default())
+    } else {
+        Err(text)
+    }
 }
 
 /// The cloud's clock.
@@ -172,7 +214,9 @@ pub fn deliver(world: &World) {
 
 /// The trail as an administrator sees it.
 pub fn trail(world: &World) -> Option<Trail> {
-    let trails = wait(world.intruder().action_trail.describe_trails(&[TRAIL], true)).unwrap().value;
+    let trails = wait(world.intruder().action_trail.describe_trails(&[TRAIL], true))
+        .unwrap()
+        .value;
     trails.into_iter().find(|trail| trail.name == TRAIL)
 }
 
@@ -186,16 +230,40 @@ pub fn until_trail(world: &World, what: &str, wanted: impl Fn(&Trail) -> bool) -
 
 /// The trail's own store.
 pub fn store(world: &World) -> LogStore {
-    wait(world.intruder().log_service.get_log_store(&project(), &trail_store())).unwrap().value
+    wait(
+        world
+            .intruder()
+            .log_service
+            .get_log_store(&project(), &trail_store()),
+    )
+    .unwrap()
+    .value
 }
 
 /// The tags of the project.
 pub fn tags(world: &World) -> BTreeMap<String, String> {
-    wait(world.intruder().log_service.list_tag_resources(&Taggable::Project(project()))).unwrap().value
+    wait(
+        world
+            .intruder()
+            .log_service
+            .list_tag_resources(&Taggable::Project(project())),
+    )
+    .unwrap()
+    .value
 }
 
-/// Rows of a store that match a search, over all time.
+/// Rows of a store of the project that match a search, over all time.
 pub fn rows(world: &World, store: &LogStoreName, search: &str) -> Vec<BTreeMap<String, String>> {
+    rows_in(world, PROJECT, store, search)
+}
+
+/// Rows of a store of any project that match a search, over all time.
+pub fn rows_in(
+    world: &World,
+    project: &str,
+    store: &LogStoreName,
+    search: &str,
+) -> Vec<BTreeMap<String, String>> {
     let query = LogQuery {
         from: 1,
         to: cloud_now(world).as_second() + 3600,
@@ -204,7 +272,10 @@ pub fn rows(world: &World, store: &LogStoreName, search: &str) -> Vec<BTreeMap<S
         offset: 0,
         reverse: true,
     };
-    wait(world.intruder().log_service.get_logs(&project(), store, &query)).map(|answer| answer.value.rows).unwrap_or_default()
+    let project = ProjectName::new(project).unwrap();
+    wait(world.intruder().log_service.get_logs(&project, store, &query))
+        .map(|answer| answer.value.rows)
+        .unwrap_or_default()
 }
 
 /// Waits until the trail is Ready, its claim confirmed, and its delivery proved.

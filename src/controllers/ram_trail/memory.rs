@@ -7,6 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::delivery::{Channel, Verdict, Watch};
 use super::model::{Attempt, Memory};
+use super::plan::Finding;
 use crate::aliyun::action_trail::Trail;
 
 /// Events whose ids are remembered, so that one delivered twice asks for one visit.
@@ -37,6 +38,8 @@ pub struct TrailMemory {
     pub store_missing_since: Option<Timestamp>,
     /// When a weakening was first seen that is not put right yet.
     pub tampered_at: Option<Instant>,
+    /// Weakenings that are being put right and not told yet: something must become visible first.
+    pub untold: Vec<Finding>,
     /// Time of the newest event that was seen in the trail's store.
     pub last_event: Option<Timestamp>,
     /// Visits in a row that ended with something still under way.

@@ -371,11 +371,9 @@ async fn enforce(
         looked,
     };
     let lost = looked.observed.trail.is_none() && pass.status.claim.is_some();
+    let created_before = lock(&pass.memory).created_at;
     let result = take(pass, &hands, plan).await;
-    let repaired = result.is_ok();
-    tell(pass, plan, repaired, started).await;
-    result?;
-    if lost {
+    if lost && lock(&pass.memory).created_at != created_before {
         let text = format!(
             "Trail {} was gone and was created again: what happened in between is not recorded",
             wanted.trail_name
@@ -383,6 +381,9 @@ async fn enforce(
         pass.tell(Note::warning(event::CREATED_AGAIN, "Create", text))
             .await;
     }
+    let waits = matches!(result, Err(Failure::Waiting { .. }));
+    tell(pass, plan, result.is_ok(), waits, started).await;
+    result?;
     let applied = plan.applied(wanted, &looked.observed, pass.status.applied.as_ref(), true);
     pass.status.applied = Some(applied);
     Ok(())
@@ -425,8 +426,9 @@ async fn acquire(pass: &mut Pass<RamTrail>, origin: Origin, create_time: &str) {
     pass.tell(note).await;
 }
 
-/// Weakenings become Events, metrics and `status.lastTamper`; everything put right is counted.
-async fn tell(pass: &mut Pass<RamTrail>, plan: &Plan, repaired: bool, started: Instant) {
+/// Weakenings become Events, metrics and `status.lastTamper`; everything put right is counted. While something must become
+/// visible first, they are neither put right nor not: they are told at the end.
+async fn tell(pass: &mut Pass<RamTrail>, plan: &Plan, repaired: bool, waits: bool, started: Instant) {
     let kind = RamTrail::KIND.into();
     if plan.acquire.is_none() || pass.status.applied.is_some() {
         for step in plan.steps.iter().filter(|step| step.effect == Effect::Protect) {
@@ -436,14 +438,23 @@ async fn tell(pass: &mut Pass<RamTrail>, plan: &Plan, repaired: bool, started: I
             }
         }
     }
+    let mut findings = std::mem::take(&mut lock(&pass.memory).slot::<TrailMemory>().untold);
     for finding in &plan.findings {
-        // Another cluster's mark is not put right: two clusters never undo each other's marks.
-        let repaired =
-            repaired && (finding.field != "mark" || plan.steps.iter().any(|s| s.action == Action::WriteMark));
-        pass.tampered(tamper_action(finding), &finding.what, repaired)
-            .await;
+        if !findings.contains(finding) {
+            findings.push(finding.clone());
+        }
     }
-    if repaired && !plan.findings.is_empty() {
+    if waits {
+        lock(&pass.memory).slot::<TrailMemory>().untold = findings;
+        return;
+    }
+    let marks = plan.steps.iter().any(|step| step.action == Action::WriteMark);
+    for finding in &findings {
+        // Another cluster's mark is not put right: two clusters never undo each other's marks.
+        let mended = repaired && (finding.field != "mark" || marks);
+        pass.tampered(tamper_action(finding), &finding.what, mended).await;
+    }
+    if repaired && !findings.is_empty() {
         let seen = lock(&pass.memory)
             .slot::<TrailMemory>()
             .tampered_at

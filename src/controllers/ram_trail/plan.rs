@@ -142,6 +142,8 @@ pub struct Plan {
     pub waits: Vec<Obstacle>,
     /// What a person must mend, while everything else goes on.
     pub stalls: Vec<Obstacle>,
+    /// Whether the trail that was found is what our own open create has made: nobody else has touched it yet.
+    just_made: bool,
     /// Fields that are not as wanted yet: what was applied to them stays noted until they are.
     open: BTreeSet<Field>,
 }
@@ -301,6 +303,7 @@ fn remade(wanted: &Wanted, trail: &Trail, claim: &Claim, known: &Known, plan: &m
         return;
     }
     if pending_matches(known.pending.as_ref(), wanted, &trail.create_time) {
+        plan.just_made = true;
         plan.acquire = Some(claim.origin);
     } else {
         plan.acquire = Some(Origin::Adopted);
@@ -384,6 +387,7 @@ fn acquire(wanted: &Wanted, observed: &Observed, known: &Known, plan: &mut Plan)
         return Some(obstacle);
     }
     if pending_matches(known.pending.as_ref(), wanted, &trail.create_time) {
+        plan.just_made = true;
         plan.acquire = Some(Origin::Created);
     } else {
         if wanted.adoption == TrailAdoptionPolicy::Never {
@@ -652,15 +656,15 @@ fn converge_logging(wanted: &Wanted, trail: &Trail, known: &Known, plan: &mut Pl
         (Logging::Enabled, false) => {
             plan.open.insert(Field::Logging);
             let text = found_want("logging", "off", "Enabled");
-            if applied == Some(Logging::Enabled) {
+            if applied == Some(Logging::Enabled) && !plan.just_made {
                 plan.found("logging", text.clone());
             }
-            let first = plan.acquire == Some(Origin::Created);
-            plan.step(
-                Action::StartLogging,
-                if first { Effect::Create } else { Effect::Protect },
-                text,
-            );
+            let effect = if plan.just_made {
+                Effect::Create
+            } else {
+                Effect::Protect
+            };
+            plan.step(Action::StartLogging, effect, text);
         }
         (Logging::Stopped, true) if applied == Some(Logging::Enabled) => {
             plan.open.insert(Field::Logging);
