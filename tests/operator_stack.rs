@@ -1,0 +1,387 @@
+//! The seed's stack, end to end: any order, exact calls, silence in sync, events in both stores, and every call killed once with
+//! its answer lost. The emulator is hostile, the API server real, the journal and the audit log are the judges.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+mod trail_support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use ramtrail::aliyun::LogStoreName;
+use serde_json::{Value, json};
+use support::{ACCOUNT, CREDENTIALS, OPERATOR_NAMESPACE, Row, SECRET, USER, World, api_server};
+use trail_support::{prepare, ram_as};
+use xtask::control_plane::{ControlPlane, Options, free_port};
+
+/// What decisions 9 counts: project 2, store 3, trail 3, role 1, copy job 2.
+const CALLS: [&str; 11] = [
+    "CreateETL",
+    "CreateIndex",
+    "CreateLogStore",
+    "CreateProject",
+    "CreateServiceLinkedRole",
+    "CreateTrail",
+    "StartETL",
+    "StartLogging",
+    "TagResources",
+    "TagResources",
+    "TagResources",
+];
+const PROJECT: (&str, &str) = ("AuditProject", "ai-workload-audit-trail");
+const STORE: (&str, &str) = ("AuditLogStore", "ai-workload-log-store");
+const TRAIL: (&str, &str) = ("RamTrail", "ai-workload-ram-access");
+/// Polls: one list of trails and one search a minute, and the due call. They are counted apart (decisions 10).
+const POLLS: [&str; 3] = ["DescribeTrails", "GetLogs", "GetCallerIdentity"];
+
+/// The specs of the committed example, by kind, with this test's Secret.
+fn example() -> BTreeMap<String, Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/examples/ai-workload-audit-trail.yaml");
+    let text = fs::read_to_string(path).unwrap();
+    let mut specs = BTreeMap::new();
+    for document in text.split("\n---\n") {
+        let object: Value = serde_saphyr::from_str(document).unwrap();
+        let mut spec = object["spec"].clone();
+        if spec.get("credentials").is_some() {
+            spec["credentials"]["secretRef"]["name"] = json!(CREDENTIALS);
+        }
+        if let Some(kind) = object["kind"].as_str().filter(|kind| *kind != "Namespace") {
+            specs.insert(kind.to_owned(), spec);
+        }
+    }
+    assert_eq!(specs.len(), 3, "the example holds one object of each kind");
+    specs
+}
+
+fn apply(world: &World, (kind, name): (&str, &str)) {
+    world.apply(kind, name, &example()[kind]);
+}
+
+fn ready(world: &World) {
+    for (kind, name) in [PROJECT, STORE, TRAIL] {
+        world.settled(kind, name);
+    }
+}
+
+/// Ready, with events seen to arrive: nothing is under way any more.
+fn at_rest(world: &World) {
+    ready(world);
+    trail_support::deliver(world);
+    world.condition(TRAIL.0, TRAIL.1, "Delivering", "True", "EventsArriving");
+    ready(world);
+}
+
+fn changes(world: &World) -> Vec<String> {
+    let mut calls = world.writes(0);
+    calls.sort();
+    calls
+}
+
+fn in_order(purpose: &str, order: [(&str, &str); 3]) {
+    let mut world = World::new(purpose);
+    prepare(&world);
+    world.start();
+    for object in order {
+        apply(&world, object);
+        // Seen, and waiting for what is not there yet.
+        world.eventually("the first status is written", || {
+            let conditions = world.conditions(object.0, object.1);
+            if conditions.is_empty() {
+                Err("no conditions".to_owned())
+            } else {
+                Ok(())
+            }
+        });
+    }
+    ready(&world);
+    assert_eq!(changes(&world), CALLS, "{}", world.report());
+    world.nothing_was_reduced();
+    world.secret_is_nowhere();
+}
+
+macro_rules! orders {
+    ($($name:ident: $first:ident, $second:ident, $third:ident;)*) => {$(
+        #[test]
+        fn $name() {
+            in_order("order", [$first, $second, $third]);
+        }
+    )*};
+}
+
+orders! {
+    project_store_trail_becomes_ready_with_eleven_calls: PROJECT, STORE, TRAIL;
+    project_trail_store_becomes_ready_with_eleven_calls: PROJECT, TRAIL, STORE;
+    store_project_trail_becomes_ready_with_eleven_calls: STORE, PROJECT, TRAIL;
+    store_trail_project_becomes_ready_with_eleven_calls: STORE, TRAIL, PROJECT;
+    trail_project_store_becomes_ready_with_eleven_calls: TRAIL, PROJECT, STORE;
+    trail_store_project_becomes_ready_with_eleven_calls: TRAIL, STORE, PROJECT;
+}
+
+#[test]
+fn a_retention_of_the_trails_store_is_one_call_more() {
+    let mut world = World::new("retention");
+    prepare(&world);
+    world.start();
+    for (kind, name) in [PROJECT, STORE, TRAIL] {
+        let mut spec = example()[kind].clone();
+        if kind == TRAIL.0 {
+            spec["store"] = json!({"retentionDays": 3650});
+        }
+        world.apply(kind, name, &spec);
+    }
+    ready(&world);
+    assert_eq!(changes(&world), CALLS, "3650 is what ActionTrail sets");
+    world.patch_spec(TRAIL.0, TRAIL.1, &json!({"store": {"retentionDays": 365}}));
+    world.eventually("the retention is set", || {
+        let made = changes(&world);
+        let more = made.len() == CALLS.len() + 1 && made.contains(&"UpdateLogStore".to_owned());
+        if more { Ok(()) } else { Err(format!("{made:?}")) }
+    });
+    ready(&world);
+    assert_eq!(changes(&world).len(), CALLS.len() + 1);
+}
+
+/// A control plane of its own, because its audit log must hold this one stack alone.
+#[test]
+fn in_sync_nothing_is_written_anywhere_and_nine_reads_look() {
+    let policy = json!({
+        "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+        "rules": [{"level": "Metadata"}],
+    });
+    let control_plane = ControlPlane::start(&Options::new().audit_policy(&policy.to_string())).unwrap();
+    let kubectl = control_plane.kubectl().clone();
+    let manifests: String = ramtrail::api::manifests()
+        .unwrap()
+        .into_iter()
+        .map(|(_, yaml)| yaml)
+        .collect();
+    kubectl.apply(&manifests).unwrap();
+    let names: Vec<String> = ramtrail::api::all_crds()
+        .into_iter()
+        .filter_map(|crd| crd.metadata.name)
+        .collect();
+    kubectl
+        .wait_for_crds(
+            &names.iter().map(String::as_str).collect::<Vec<_>>(),
+            api_server::DEADLINE,
+        )
+        .unwrap();
+    let cluster = support::give_rights(kubectl);
+    let mut world = World::on(&cluster, "sync", &["--profile=hostile"]);
+    prepare(&world);
+    for object in [PROJECT, STORE, TRAIL] {
+        apply(&world, object);
+    }
+    world.start();
+    at_rest(&world);
+
+    world.resyncs("GetTrailStatus", 2);
+    let audit = || fs::read_to_string(control_plane.audit_log()).unwrap();
+    let (since, before) = (world.now(), audit().lines().count());
+    world.resyncs("GetTrailStatus", 3);
+    world.resyncs("GetProject", 3);
+    assert_eq!(world.writes(since), Vec::<String>::new());
+    let refused: Vec<String> = world
+        .journal(since)
+        .iter()
+        .filter(|row| row.is_ours() && row.is_write())
+        .map(Row::to_string)
+        .collect();
+    assert_eq!(refused, Vec::<String>::new(), "no write was even tried");
+
+    let reads = world.reads(since);
+    let count = |action: &str| reads.iter().filter(|read| *read == action).count();
+    let looks = reads
+        .iter()
+        .filter(|read| !POLLS.contains(&read.as_str()))
+        .count();
+    let resyncs = count("GetProject")
+        .max(count("GetTrailStatus"))
+        .max(count("GetIndex"));
+    assert!(
+        resyncs >= 3 && looks <= 9 * resyncs,
+        "{looks} reads in {resyncs} resyncs: {reads:?}"
+    );
+    let trail = count("GetTrailStatus") + count("GetETL");
+    assert!(trail <= 2 * count("GetTrailStatus") + 1, "{reads:?}");
+
+    let user = format!("system:serviceaccount:{OPERATOR_NAMESPACE}:ramtrail");
+    let written: Vec<String> = audit()
+        .lines()
+        .skip(before)
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|event| event["user"]["username"] == user.as_str())
+        .filter(|event| !["get", "list", "watch"].contains(&event["verb"].as_str().unwrap_or_default()))
+        .map(|event| format!("{} {}", event["verb"], event["requestURI"]))
+        .collect();
+    assert_eq!(written, Vec::<String>::new(), "the API server was written to");
+    let heard = audit().lines().filter(|line| line.contains(&user)).count();
+    assert!(heard > 0, "the audit log knows the operator");
+    world.nothing_was_reduced();
+}
+
+#[test]
+fn events_of_three_identities_arrive_in_both_stores() {
+    let mut world = World::new("flow");
+    prepare(&world);
+    for object in [PROJECT, STORE, TRAIL] {
+        apply(&world, object);
+    }
+    world.start();
+    at_rest(&world);
+    let people = ["alice", "bob", "carol"];
+    for person in people {
+        let key = format!("LTAI{person}00000000001");
+        let statements = json!([{"Effect": "Allow", "Action": "ram:*", "Resource": "*"}]);
+        world.add_user(&key, ACCOUNT, person, &statements);
+        let group = format!("group-of-{person}");
+        ram_as(&world, &key, SECRET, "CreateGroup", &[("GroupName", &group)]).unwrap();
+        ram_as(&world, &key, SECRET, "GetGroup", &[("GroupName", &group)]).unwrap();
+    }
+    trail_support::deliver(&world);
+    let own = LogStoreName::new("actiontrail_ai-workload-ram-access").unwrap();
+    let copy = LogStoreName::new(STORE.1).unwrap();
+    for store in [&own, &copy] {
+        for person in people {
+            for call in ["CreateGroup", "GetGroup"] {
+                world.eventually(&format!("{call} of {person} in {store}"), || {
+                    let search = format!("event.userIdentity.userName: {person} and event.eventName: {call}");
+                    let found = trail_support::rows_in(&world, PROJECT.1, store, &search);
+                    if found.is_empty() {
+                        Err("no rows".to_owned())
+                    } else {
+                        Ok(())
+                    }
+                });
+            }
+        }
+    }
+    let others = trail_support::rows_in(
+        &world,
+        PROJECT.1,
+        &copy,
+        "not event.serviceName: Ram and not event.serviceName: Sts",
+    );
+    let foreign: Vec<_> = others
+        .iter()
+        .filter(|row| !row["event"].contains("ResourceManager"))
+        .map(|row| &row["event"])
+        .collect();
+    assert!(foreign.is_empty(), "only RAM access is copied: {foreign:?}");
+    let all = trail_support::rows_in(&world, PROJECT.1, &own, "not event.serviceName: Ram");
+    assert!(!all.is_empty(), "the trail's own store holds everything");
+    world.nothing_was_reduced();
+}
+
+/// SIGKILL while the answer to the nth call of an action is held back, then a new process: the same end state, one create per
+/// name, nothing reduced.
+fn killed_at(action: &str, nth: u64) {
+    let mut world = World::new("killed");
+    prepare(&world);
+    let fault = json!({
+        "match": {"action": action, "caller": USER, "nth": nth},
+        "fault": {"kind": "hold-after"},
+    });
+    world.emulator.add_fault(&fault).unwrap();
+    for object in [PROJECT, STORE, TRAIL] {
+        apply(&world, object);
+    }
+    world.start();
+    world.eventually(
+        &format!("call {nth} of {action} was made and its answer is held"),
+        || {
+            let faults = world.emulator.get("faults").unwrap();
+            let holding = faults["faults"][0]["holding"].as_u64().unwrap_or_default();
+            if holding > 0 {
+                Ok(())
+            } else {
+                Err(faults.to_string())
+            }
+        },
+    );
+    world.kill();
+    world.emulator.remove_faults().unwrap();
+    world.start();
+    at_rest(&world);
+    assert_eq!(changes(&world), CALLS, "{}", world.report());
+    let creates: Vec<String> = world
+        .journal(0)
+        .iter()
+        .filter(|row| row.is_ours() && row.status() == 200 && row.action().starts_with("Create"))
+        .map(|row| row.action().to_owned())
+        .collect();
+    let mut once = creates.clone();
+    once.sort();
+    once.dedup();
+    assert_eq!(creates.len(), once.len(), "one create per name: {creates:?}");
+    world.nothing_was_reduced();
+    world.secret_is_nowhere();
+}
+
+macro_rules! kills {
+    ($($name:ident: $action:literal, $nth:literal;)*) => {$(
+        #[test]
+        fn $name() {
+            killed_at($action, $nth);
+        }
+    )*};
+}
+
+// The hostile cloud refuses the first spelling of a mark, and a new trail before it is shown: those calls count here too.
+kills! {
+    killed_at_create_project: "CreateProject", 1;
+    killed_at_the_first_mark: "TagResources", 1;
+    killed_at_the_second_mark: "TagResources", 2;
+    killed_at_the_third_mark: "TagResources", 3;
+    killed_at_the_fourth_mark: "TagResources", 4;
+    killed_at_create_log_store: "CreateLogStore", 1;
+    killed_at_create_index: "CreateIndex", 1;
+    killed_at_create_service_linked_role: "CreateServiceLinkedRole", 1;
+    killed_at_create_trail: "CreateTrail", 1;
+    killed_at_start_logging: "StartLogging", 1;
+    killed_at_start_logging_again: "StartLogging", 2;
+    killed_at_create_copy_job: "CreateETL", 1;
+    killed_at_start_copy_job: "StartETL", 1;
+}
+
+/// The whole life under the eyes of a reader who looks for one word: logs at trace level, Events, status, metrics, journal.
+#[test]
+fn the_secret_key_is_seen_nowhere() {
+    let port = free_port().unwrap();
+    let mut world = World::new("secret").option(&format!("--http-listen=127.0.0.1:{port}"));
+    prepare(&world);
+    for object in [PROJECT, STORE, TRAIL] {
+        apply(&world, object);
+    }
+    // Errors of every sort pass by on the way, some echoing what was signed.
+    for (action, code) in [
+        ("CreateProject", "SignatureNotMatch"),
+        ("CreateTrail", "SignatureDoesNotMatch"),
+    ] {
+        let message = format!("signature of {SECRET} not match");
+        let fault = json!({
+            "match": {"action": action, "caller": USER, "nth": 1},
+            "fault": {"kind": "status", "status": 401, "code": code, "message": message},
+        });
+        world.emulator.add_fault(&fault).unwrap();
+    }
+    world.start();
+    at_rest(&world);
+    assert!(
+        world.logs().contains("TRACE") || world.logs().contains("DEBUG"),
+        "the log is detailed"
+    );
+    world.secret_is_nowhere();
+    let agent: ureq::Agent = ureq::Agent::config_builder().proxy(None).build().into();
+    let mut answer = agent
+        .get(format!("http://127.0.0.1:{port}/metrics"))
+        .call()
+        .unwrap();
+    let metrics = answer.body_mut().read_to_string().unwrap();
+    assert!(metrics.contains("ramtrail_trail_logging"), "{metrics}");
+    assert!(!metrics.contains(SECRET));
+    world.delete(TRAIL.0, TRAIL.1);
+    world.gone(TRAIL.0, TRAIL.1);
+    world.secret_is_nowhere();
+}
