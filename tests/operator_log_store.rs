@@ -630,7 +630,7 @@ fn a_lost_answer_and_a_killed_operator_end_the_same() {
 #[test]
 fn a_slow_cloud_is_waited_for_and_nothing_is_created_twice() {
     let mut world = world("slow");
-    let fault = json!({"match": {"service": "Sls", "times": 0}, "fault": {"kind": "delay", "ms": 300}});
+    let fault = json!({"match": {"service": "Log", "times": 0}, "fault": {"kind": "delay", "ms": 300}});
     world.emulator.add_fault(&fault).unwrap();
     world.apply(KIND, "store", &spec(30));
     world.start();

@@ -5,7 +5,7 @@
 //! operator's flags allow it. After every change of credentials GetCallerIdentity is the first call; credentials of
 //! another account than before are never used.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
@@ -134,7 +134,7 @@ impl Gate {
         let name = ProjectName::new(project.effective_name())
             .map_err(|error| Failure::stalled(reason::INVALID_SPEC, format!("spec.projectName: {error}")))?;
         let entry = match &project.spec.credentials {
-            Some(credentials) => self.from_secret(&namespace, &credentials.secret_ref.name).await?,
+            Some(credentials) => self.of_secret(&namespace, &credentials.secret_ref.name).await?,
             None => self.own(&namespace, settings)?,
         };
         let clients = self.cloud.clients(Arc::clone(&entry.source), &region);
@@ -158,6 +158,17 @@ impl Gate {
         })
     }
 
+    /// Forgets credentials that no project names any more.
+    pub fn forget_unused(&self, projects: impl Iterator<Item = Arc<AuditProject>>) {
+        let used: HashSet<Place> = projects
+            .map(|project| {
+                let credentials = project.spec.credentials.as_ref()?;
+                Some((project.namespace()?, credentials.secret_ref.name.clone()))
+            })
+            .collect();
+        lock(&self.entries).retain(|place, _| place.is_none() || used.contains(place));
+    }
+
     fn own(&self, namespace: &str, settings: &Settings) -> Result<Entry, Failure> {
         if !settings.may_use_own_identity(namespace) {
             return Err(Failure::stalled(
@@ -175,7 +186,7 @@ impl Gate {
         Ok(self.remember(None, CredentialId::Operator, Arc::new(source)))
     }
 
-    async fn from_secret(&self, namespace: &str, name: &str) -> Result<Entry, Failure> {
+    async fn of_secret(&self, namespace: &str, name: &str) -> Result<Entry, Failure> {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let missing = |text: String| Failure::stalled(reason::CREDENTIALS_NOT_FOUND, text);
         let secret = match secrets.get_opt(name).await {

@@ -160,7 +160,7 @@ fn owned_by_another(owner: &Owner, found: &Found) -> Failure {
 /// What a deletion may do to what was found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Release {
-    /// It is gone, or another's: nothing is to be done.
+    /// It is gone, or does not carry our mark: nothing is to be done.
     Nothing,
     /// Rewrite the mark: it stays and is free.
     Free,
@@ -206,11 +206,9 @@ pub fn release<K: Managed>(
     };
     match (created, found.mark == Mark::Ours) {
         (true, true) => Release::Delete,
-        // Made by us and never marked: it is ours by the noted call, and nothing can be in it that we would miss,
-        // but without the mark nobody but us can know: leave it.
-        (true, false) => Release::Nothing,
         (false, true) => Release::FreeInstead,
-        (false, false) => Release::Nothing,
+        // Without our mark it is left, even if we made it.
+        (_, false) => Release::Nothing,
     }
 }
 

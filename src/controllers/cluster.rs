@@ -550,6 +550,10 @@ mod tests {
         assert_eq!(gone, ["uid-a"]);
     }
 
+    fn events<K: Managed>() -> impl Stream<Item = watcher::Result<Event<DeserializeGuard<K>>>> + Send {
+        futures::stream::iter([Ok(Event::Init), Ok(Event::InitDone)])
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn every_waiter_hears_that_all_kinds_were_listed() {
         let (scope, inputs) = Scope::new(None);
@@ -561,7 +565,6 @@ mod tests {
             })
             .collect();
         tokio::task::yield_now().await;
-        let events = || futures::stream::iter([Ok(Event::Init), Ok(Event::InitDone)]);
         let ScopeInputs {
             projects,
             log_stores,

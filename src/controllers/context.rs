@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn our_calls_are_known_by_every_id_and_the_ledger_is_bounded() {
         let ledger = Ledger::default();
-        for i in 0..LEDGER_LENGTH + 1 {
+        for i in 0..=LEDGER_LENGTH {
             ledger.note(&CallInfo {
                 service: Service::LogService,
                 action: "CreateProject",

@@ -68,7 +68,7 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
         Ok(Ok(end)) => end,
         Ok(Err(_)) => {
             span.in_scope(|| {
-                tracing::error!("the visit took longer than {LONGEST_VISIT:?} and was given up")
+                tracing::error!("the visit took longer than {LONGEST_VISIT:?} and was given up");
             });
             (Outcome::Error, Action::requeue(retry_delay(&ctx, &uid)))
         }
@@ -334,7 +334,10 @@ async fn delete<K: Kind>(pass: &mut Pass<K>) -> Result<End, Failure> {
         DeletionPolicy::Retain => "Being deleted; the cloud side stays and is marked as released",
         DeletionPolicy::Delete => "Being deleted, with the cloud side",
     };
-    deleting(pass, intent).await?;
+    // While access is lost the conditions say so.
+    if lock(&pass.memory).access_lost.is_none() {
+        deleting(pass, intent).await?;
+    }
     match K::release(pass).await {
         Ok(()) => let_go(pass).await,
         Err(failure) => stuck(pass, failure).await,

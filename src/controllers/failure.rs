@@ -374,7 +374,12 @@ fn stalled(reason: &'static str, message: &str, now: &Circumstances<'_>) -> Verd
     }
     Verdict {
         statements,
-        again: Again::Slowly,
+        // A Secret that comes later is not watched for; asking for it costs one read of the API server.
+        again: if reason == reason::CREDENTIALS_NOT_FOUND {
+            Again::Backoff
+        } else {
+            Again::Slowly
+        },
         reason,
         stalled: true,
     }

@@ -57,6 +57,9 @@ impl ObjectMemory {
     }
 
     /// What a kind keeps here for itself.
+    ///
+    /// # Panics
+    /// Never: the slot is filled with the type that is asked for.
     pub fn slot<T: Any + Default + Send>(&mut self) -> &mut T {
         if !self.slot.as_ref().is_some_and(|slot| slot.is::<T>()) {
             self.slot = Some(Box::new(T::default()));

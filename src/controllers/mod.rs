@@ -59,7 +59,7 @@ use access::Gate;
 use cluster::{Cluster, Inputs, Related, Scope};
 use context::Context;
 use driver::Kind;
-use object::ObjectId;
+use object::{KindName, ObjectId};
 
 /// Why the controllers could not start, or ended unasked.
 #[derive(Debug, thiserror::Error)]
@@ -194,6 +194,9 @@ fn start_watch<K: Related>(
         let gone = |uid: &str, id: &ObjectId| {
             ctx.memory.forget(uid);
             ctx.names.forget(uid);
+            if id.kind == KindName::AuditProject {
+                ctx.gate.forget_unused(ctx.cluster.projects());
+            }
             ctx.metrics.forget(id.kind.into(), &id.namespace, &id.name);
         };
         tokio::select! {

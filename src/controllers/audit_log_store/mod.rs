@@ -115,7 +115,15 @@ impl Kind for AuditLogStore {
             owner: &owner,
         };
         match acquisition::release(&pass.object, claim, found.as_ref(), delete) {
-            Release::Nothing => Ok(()),
+            Release::Nothing if found.is_none() => Ok(()),
+            Release::Nothing => {
+                let text = format!(
+                    "Log store {name} is left in the cloud as it is: it does not carry the mark of this object"
+                );
+                pass.tell(Note::warning(event::LEFT_IN_CLOUD, "Delete", text))
+                    .await;
+                Ok(())
+            }
             Release::Free => {
                 free(pass, target).await?;
                 let text = format!("Log store {name} and its logs stay in the cloud, marked as released");

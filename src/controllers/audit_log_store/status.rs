@@ -113,7 +113,7 @@ pub fn observe_only(
                 pass.status.retention_days,
                 pass.status.shard_count,
                 pass.status.data_since,
-            ) = (None, None, None)
+            ) = (None, None, None);
         }
     }
     let mut report = Report::new(vec![ready, synced, protected(ManagementPolicy::Observe, &[])]);

@@ -87,7 +87,16 @@ impl Kind for AuditProject {
             found.as_ref(),
             delete,
         ) {
-            Release::Nothing => Ok(()),
+            Release::Nothing if found.is_none() => Ok(()),
+            Release::Nothing => {
+                let text = format!(
+                    "Project {} is left in the cloud as it is: it does not carry the mark of this object",
+                    access.project
+                );
+                pass.tell(Note::warning(event::LEFT_IN_CLOUD, "Delete", text))
+                    .await;
+                Ok(())
+            }
             Release::Free => {
                 free(pass, &access, &owner).await?;
                 let text = format!(
