@@ -9,7 +9,8 @@ use serde_json::Value;
 use xtask::kubectl::Kubectl;
 use xtask::terminal::{self, Style};
 
-use super::DEADLINE;
+use super::seed::Seed;
+use super::{DEADLINE, step};
 
 /// One condition of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,67 +72,87 @@ pub(super) fn get(kubectl: &Kubectl, namespace: &str, object: &Named) -> Result<
     kubectl.json(["-n", namespace, "get", &object.argument()])
 }
 
-/// Prints each change of a condition, with the time since `start`, until it is True everywhere; `check` is
-/// asked in between.
-///
-/// # Errors
-/// At the deadline, with what each object said last; or as `check` says.
-pub(super) fn wait_until_true(
-    kubectl: &Kubectl,
-    namespace: &str,
-    objects: &[Named],
-    type_: &str,
-    start: Instant,
-    mut check: impl FnMut() -> Result<()>,
-) -> Result<()> {
-    let deadline = Instant::now() + DEADLINE;
-    let width = objects
-        .iter()
-        .map(|o| o.to_string().chars().count())
-        .max()
-        .unwrap_or(0);
-    let mut said: BTreeMap<String, Condition> = BTreeMap::new();
-    loop {
-        check()?;
-        let arguments: Vec<String> = objects.iter().map(Named::argument).collect();
-        let answer = kubectl.json(
-            ["-n", namespace, "get"]
-                .map(str::to_owned)
-                .into_iter()
-                .chain(arguments),
-        )?;
-        let single = [answer.clone()];
-        let found = answer["items"].as_array().map_or(&single[..], Vec::as_slice);
-        for object in objects {
-            let of_it = |o: &&Value| o["kind"] == *object.kind && o["metadata"]["name"] == *object.name;
-            let Some(condition) = found.iter().find(of_it).and_then(|o| Condition::of(o, type_)) else {
-                continue;
-            };
-            let key = object.to_string();
-            let same = |old: &Condition| old.status == condition.status && old.reason == condition.reason;
-            if !said.get(&key).is_some_and(same) {
-                print_change(start.elapsed(), &key, width, type_, &condition);
+/// Looks at objects of one namespace and prints what changes, with the time since `start`.
+#[derive(Debug)]
+pub(super) struct Watch<'a> {
+    pub(super) kubectl: &'a Kubectl,
+    pub(super) seed: &'a Seed,
+    pub(super) start: Instant,
+}
+
+impl Watch<'_> {
+    /// Prints each change of a condition until it is True everywhere; `check` is asked in between.
+    ///
+    /// # Errors
+    /// At the deadline, with what each object said last; or as `check` says.
+    pub(super) fn until_true(
+        &self,
+        objects: &[Named],
+        type_: &str,
+        mut check: impl FnMut() -> Result<()>,
+    ) -> Result<()> {
+        let deadline = Instant::now() + DEADLINE;
+        let mut said: BTreeMap<String, Condition> = BTreeMap::new();
+        loop {
+            check()?;
+            let found = self.get_all(objects)?;
+            for object in objects {
+                let of_it = |o: &&Value| o["kind"] == *object.kind && o["metadata"]["name"] == *object.name;
+                let condition = found.iter().find(of_it).and_then(|o| Condition::of(o, type_));
+                let Some(condition) = condition else { continue };
+                let key = object.to_string();
+                let same = |old: &Condition| old.status == condition.status && old.reason == condition.reason;
+                if !said.get(&key).is_some_and(same) {
+                    self.print_change(&key, type_, &condition);
+                }
+                said.insert(key, condition);
             }
-            said.insert(key, condition);
-        }
-        if objects
-            .iter()
-            .all(|o| said.get(&o.to_string()).is_some_and(Condition::is_true))
-        {
-            return Ok(());
-        }
-        if Instant::now() >= deadline {
-            let last: Vec<String> = objects
+            if objects
                 .iter()
-                .map(|o| describe(o, said.get(&o.to_string())))
-                .collect();
-            bail!(
-                "expected within {} s: {type_} of everything; seen: {}",
-                DEADLINE.as_secs(),
-                last.join("; ")
-            );
+                .all(|o| said.get(&o.to_string()).is_some_and(Condition::is_true))
+            {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let last: Vec<String> = objects
+                    .iter()
+                    .map(|o| describe(o, said.get(&o.to_string())))
+                    .collect();
+                bail!(
+                    "expected within {} s: {type_} of everything; seen: {}",
+                    DEADLINE.as_secs(),
+                    last.join("; ")
+                );
+            }
+            thread::sleep(Duration::from_millis(150));
         }
-        thread::sleep(Duration::from_millis(150));
+    }
+
+    fn get_all(&self, objects: &[Named]) -> Result<Vec<Value>> {
+        let arguments = objects.iter().map(Named::argument);
+        let get = ["-n", &self.seed.namespace, "get"].map(str::to_owned);
+        let mut answer = self.kubectl.json(get.into_iter().chain(arguments))?;
+        // One object is answered as itself, several as a list.
+        Ok(match answer["items"].take() {
+            Value::Array(items) => items,
+            _ => vec![answer],
+        })
+    }
+
+    fn print_change(&self, object: &str, type_: &str, condition: &Condition) {
+        let width = self
+            .seed
+            .objects
+            .iter()
+            .map(|o| o.to_string().chars().count())
+            .max()
+            .unwrap_or(0);
+        let state = if condition.is_true() {
+            terminal::paint(Style::Good, type_)
+        } else {
+            format!("not yet: {}", terminal::paint(Style::Warn, &condition.reason))
+        };
+        step(self.start, &format!("{}  {state}", terminal::pad(object, width)));
     }
 }
 
@@ -144,16 +165,6 @@ fn describe(object: &Named, condition: Option<&Condition>) -> String {
             message,
         }) => format!("{object} is {status}/{reason} ({message})"),
     }
-}
-
-fn print_change(elapsed: Duration, object: &str, width: usize, type_: &str, condition: &Condition) {
-    let time = terminal::paint(Style::Dim, format!("{:>7}", terminal::elapsed(elapsed)));
-    let state = if condition.is_true() {
-        terminal::paint(Style::Good, type_)
-    } else {
-        format!("not yet: {}", terminal::paint(Style::Warn, &condition.reason))
-    };
-    terminal::line(&format!("{time}  {}  {state}", terminal::pad(object, width)));
 }
 
 #[cfg(test)]

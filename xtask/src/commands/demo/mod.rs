@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use xtask::assets::{self, Tool};
 use xtask::control_plane::{ControlPlane, Options, free_port};
 use xtask::emulator::EmulatorProcess;
 use xtask::kubectl::Kubectl;
@@ -26,7 +27,7 @@ use xtask::temp_dir::TempDir;
 use xtask::terminal::{self, Style};
 use xtask::workspace::{cargo, random_hex, root, write_private};
 
-use conditions::wait_until_true;
+use conditions::Watch;
 use deployment::Manifest;
 use sdk::Sdk;
 use seed::Seed;
@@ -51,7 +52,7 @@ pub(crate) struct Args {
     /// End when everything was seen; fail if something was not
     #[arg(long)]
     once: bool,
-    /// Use this cluster instead of a throw-away one; what is installed there stays
+    /// Use this cluster instead of a throw-away one; deploy/install.yaml stays in it
     #[arg(long, value_name = "PATH")]
     kubeconfig: Option<PathBuf>,
 }
@@ -63,7 +64,8 @@ struct Stage {
     emulator: EmulatorProcess,
     kubectl: Kubectl,
     seed: Seed,
-    dir: TempDir,
+    /// Holds the kubeconfigs.
+    _dir: TempDir,
     // Last, so that it ends last.
     _control_plane: Option<ControlPlane>,
 }
@@ -88,7 +90,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         terminal::elapsed(start.elapsed())
     ));
     if !args.once {
-        stay(&mut stage)?;
+        stay(&mut stage, args.kubeconfig.is_some())?;
+    }
+    if args.kubeconfig.is_some() {
+        clean_up(&mut stage)?;
     }
     stage.operator.stop(Duration::from_secs(30))?;
     Ok(ExitCode::SUCCESS)
@@ -148,7 +153,7 @@ fn set_up(args: &Args) -> Result<Stage> {
         emulator,
         kubectl,
         seed,
-        dir,
+        _dir: dir,
         _control_plane: control_plane,
     })
 }
@@ -256,6 +261,25 @@ fn read_secret(kubectl: &Kubectl, namespace: &str, name: &str, key: &str) -> Res
     Ok(Some(value).filter(|value| !value.is_empty()))
 }
 
+/// Takes the example away while the operator is there to let it go.
+fn clean_up(stage: &mut Stage) -> Result<()> {
+    let start = Instant::now();
+    let Stage {
+        operator, kubectl, ..
+    } = stage;
+    operator.must_run()?;
+    let timeout = format!("--timeout={}s", DEADLINE.as_secs());
+    kubectl.run([
+        "delete",
+        "--ignore-not-found",
+        &timeout,
+        "-f",
+        &root().join(EXAMPLE).display().to_string(),
+    ])?;
+    step(start, "the example is deleted from your cluster");
+    Ok(())
+}
+
 /// The key that the example's project refers to: that of a RAM user with the operator's policy and nothing else.
 fn give_credentials(stage: &mut Stage) -> Result<()> {
     let Stage {
@@ -328,23 +352,29 @@ fn apply_example(stage: &mut Stage) -> Result<()> {
         seed,
         ..
     } = stage;
+    // What an earlier run said of them would be taken for this run's word.
+    let present = kubectl.run(["get", "aproj,als,rt", "-n", &seed.namespace, "-o", "name"])?;
+    if !present.is_empty() {
+        bail!(
+            "namespace {} holds objects already, delete them first: {}",
+            seed.namespace,
+            present.trim()
+        );
+    }
     shown(&format!("kubectl apply --server-side -f {EXAMPLE}"));
     for line in kubectl.apply_path(&root().join(EXAMPLE))?.lines() {
         terminal::line(&dim(line));
     }
     println!();
-    let start = Instant::now();
+    let watch = Watch {
+        kubectl,
+        seed,
+        start: Instant::now(),
+    };
     let trail = [seed.trail.clone()];
-    for (objects, type_) in [
-        (&seed.objects[..], "Ready"),
-        (&trail, "Logging"),
-        (&trail, "Delivering"),
-    ] {
-        wait_until_true(kubectl, &seed.namespace, objects, type_, start, || {
-            operator.must_run()
-        })?;
-    }
-    Ok(())
+    watch.until_true(&seed.objects, "Ready", || operator.must_run())?;
+    watch.until_true(&trail, "Logging", || operator.must_run())?;
+    watch.until_true(&trail, "Delivering", || operator.must_run())
 }
 
 fn show_table(stage: &Stage) -> Result<()> {
@@ -358,13 +388,12 @@ fn show_table(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-fn stay(stage: &mut Stage) -> Result<()> {
+fn stay(stage: &mut Stage, is_their_cluster: bool) -> Result<()> {
     let Stage {
         operator,
         emulator,
         kubectl,
         seed,
-        dir,
         ..
     } = stage;
     terminal::heading("It stays up until Ctrl-C. Have a look:");
@@ -386,13 +415,21 @@ fn stay(stage: &mut Stage) -> Result<()> {
             format!("tail -f {}", operator.log_file().display()),
         ),
         ("the cloud", emulator.url()),
-        ("files", dir.path().display().to_string()),
+        (
+            "kubectl, if you have none",
+            assets::ensure(Tool::Kubectl)?.display().to_string(),
+        ),
     ];
     let rows: Vec<_> = rows
         .into_iter()
         .map(|(what, how)| vec![what.to_owned(), terminal::paint(Style::Accent, how)])
         .collect();
     terminal::table(&rows);
+    if is_their_cluster {
+        // Nobody lets go of the objects once the operator is gone.
+        terminal::line("Before Ctrl-C, delete the example:");
+        shown(&format!("kubectl delete -f {EXAMPLE}"));
+    }
     loop {
         operator.must_run()?;
         emulator.must_run()?;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use xtask::terminal::{self, Style};
 use xtask::wait::{self, Probe};
 
-use super::conditions;
+use super::conditions::{self, Watch};
 use super::sdk::Answer;
 use super::{DEADLINE, OPERATOR_USER, Stage, dim, step, step_remark};
 
@@ -305,15 +305,13 @@ pub(super) fn attack(stage: &mut Stage) -> Result<()> {
     reported(stage, &tamper_before, start)?;
     attributed(stage, &stop.request_id, start)?;
     let trail = [stage.seed.trail.clone()];
-    let operator = &mut stage.operator;
-    conditions::wait_until_true(
-        &stage.kubectl,
-        &stage.seed.namespace,
-        &trail,
-        "Ready",
-        start,
-        || operator.must_run(),
-    )
+    let Stage {
+        operator,
+        kubectl,
+        seed,
+        ..
+    } = stage;
+    Watch { kubectl, seed, start }.until_true(&trail, "Ready", || operator.must_run())
 }
 
 /// The cloud's own journal: the stop lowered the protection, the operator's start raised it.
