@@ -33,7 +33,7 @@ const PROJECT: (&str, &str) = ("AuditProject", "ai-workload-audit-trail");
 const STORE: (&str, &str) = ("AuditLogStore", "ai-workload-log-store");
 const TRAIL: (&str, &str) = ("RamTrail", "ai-workload-ram-access");
 /// Polls: one list of trails and one search a minute, and the due call. They are counted apart (decisions 10).
-const POLLS: [&str; 3] = ["DescribeTrails", "GetLogs", "GetCallerIdentity"];
+const POLLS: [&str; 3] = ["DescribeTrails", "GetLogsV2", "GetCallerIdentity"];
 
 /// The specs of the committed example, by kind, with this test's Secret.
 fn example() -> BTreeMap<String, Value> {

@@ -120,8 +120,16 @@ pub struct World {
 
 impl World {
     /// A world with the hostile emulator; the operator is not started yet.
+    ///
+    /// `RAMTRAIL_TEST_PROFILE=documented` takes the other profile, `RAMTRAIL_TEST_ASSUME=ID=BEHAVIOUR` flips one
+    /// assumption.
     pub fn new(purpose: &str) -> Self {
-        Self::with_emulator(purpose, &["--profile=hostile"])
+        let chosen = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let profile = chosen("RAMTRAIL_TEST_PROFILE").unwrap_or_else(|| "hostile".to_owned());
+        let mut arguments = vec![format!("--profile={profile}")];
+        arguments.extend(chosen("RAMTRAIL_TEST_ASSUME").map(|flip| format!("--assume={flip}")));
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        Self::with_emulator(purpose, &arguments)
     }
 
     /// A world with an emulator of these arguments.

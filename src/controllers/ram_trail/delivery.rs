@@ -130,10 +130,13 @@ impl Watch {
         }
     }
 
-    /// The trail was seen off, or its store without an index: what was due before proves nothing any more, and what arrived
-    /// before says nothing about what comes after.
+    /// The store cannot be searched, because it or its index is gone: what was due before proves nothing any more, and what
+    /// arrived before says nothing about what comes after. The first interruption in a row counts.
     pub fn interrupted(&mut self, now: i64) {
-        *self = Self::new(now, false);
+        if !self.needs_a_call() {
+            *self = Self::new(now, false);
+        }
+        self.note_blind();
     }
 
     /// The ids to look for: the oldest calls, which decide over a failure, and the newest, which decide over success.
@@ -371,6 +374,17 @@ mod tests {
         watch.interrupted(1010);
         look(&mut watch, 2, 1100, &[]);
         assert_eq!(watch.judge(1100, RULES, SOUND), Verdict::Awaiting);
+    }
+
+    #[test]
+    fn an_interruption_that_lasts_is_not_awaiting_for_ever() {
+        let mut watch = Watch::new(0, false);
+        due(&mut watch, "a", 0);
+        for now in [1000, 1060, 1120, 1180, 2000] {
+            watch.interrupted(now);
+        }
+        assert_eq!(watch.judge(1180, RULES, SOUND), Verdict::Awaiting);
+        assert_eq!(watch.judge(2000, RULES, SOUND), Verdict::Unknown);
     }
 
     #[test]

@@ -87,11 +87,15 @@ impl Kind for RamTrail {
         note_seen(pass, &looked).await;
         follow(pass, &access, &looked);
         if pass.enforces() {
-            enforce(pass, &access, &wanted, &looked, &plan, started).await?;
+            let mut plan = plan;
+            if let Some(wait) = enforce(pass, &access, &wanted, &looked, &plan, started).await? {
+                plan.waits.push(wait);
+            }
+            Ok(report(pass, &wanted, &looked, &plan))
         } else {
             observe_only(pass, &plan).await;
+            Ok(report(pass, &wanted, &looked, &plan))
         }
-        Ok(report(pass, &wanted, &looked, &plan))
     }
 
     async fn release(pass: &mut Pass<Self>) -> Result<(), Failure> {
@@ -330,22 +334,24 @@ async fn note_seen(pass: &mut Pass<RamTrail>, looked: &Looked) {
     }
 }
 
-/// Begins to follow delivery when the trail is on, and forgets what was due when it is not, or its index is gone.
+/// Begins to follow delivery when the trail is on, forgets it when it is off, and what was due when its store cannot be searched.
 fn follow(pass: &Pass<RamTrail>, access: &Access, looked: &Looked) {
     let now = access.clients.cloud_now().as_second();
     let on = looked.observed.trail.as_ref().is_some_and(|trail| trail.on);
-    let whole = on && looked.observed.index == Index::Fine && looked.observed.store != Store::Missing;
+    let searchable = looked.observed.index == Index::Fine && looked.observed.store != Store::Missing;
     let restarted = find(&pass.status.conditions, DELIVERING)
         .is_some_and(|condition| condition.status != Status::Unknown.as_str());
     let mut memory = lock(&pass.memory);
     let memory = memory.slot::<TrailMemory>();
-    match &mut memory.watch {
-        None if on => memory.watch = Some(Watch::new(now, restarted)),
-        Some(watch) if !whole => {
-            watch.interrupted(now);
-            memory.verdict = None;
-        }
-        _ => {}
+    if !on {
+        memory.watch = None;
+        memory.verdict = None;
+        return;
+    }
+    let watch = memory.watch.get_or_insert_with(|| Watch::new(now, restarted));
+    if !searchable {
+        watch.interrupted(now);
+        memory.verdict = None;
     }
 }
 
@@ -364,7 +370,7 @@ async fn enforce(
     looked: &Looked,
     plan: &Plan,
     started: Instant,
-) -> Result<(), Failure> {
+) -> Result<Option<Obstacle>, Failure> {
     let hands = Hands {
         access,
         wanted,
@@ -383,10 +389,20 @@ async fn enforce(
     }
     let waits = matches!(result, Err(Failure::Waiting { .. }));
     tell(pass, plan, result.is_ok(), waits, started).await;
-    result?;
-    let applied = plan.applied(wanted, &looked.observed, pass.status.applied.as_ref(), true);
-    pass.status.applied = Some(applied);
-    Ok(())
+    match result {
+        Ok(()) => {
+            let applied = plan.applied(wanted, &looked.observed, pass.status.applied.as_ref(), true);
+            pass.status.applied = Some(applied);
+            Ok(None)
+        }
+        Err(Failure::Waiting { reason, message, .. }) => Ok(Some(Obstacle::new(reason, message))),
+        Err(failure) => {
+            // What was seen is so, whatever became of the steps.
+            let statements = status::seen(&facts(pass, wanted, looked, plan));
+            pass.state(&statements);
+            Err(failure)
+        }
+    }
 }
 
 /// The mark first; once it was read back the trail is ours; then everything else.
@@ -485,17 +501,20 @@ async fn observe_only(pass: &mut Pass<RamTrail>, plan: &Plan) {
     }
 }
 
-fn report(pass: &mut Pass<RamTrail>, wanted: &Wanted, looked: &Looked, plan: &Plan) -> Report {
-    let verdict = lock(&pass.memory).slot::<TrailMemory>().verdict;
-    let statements = status::statements(&Facts {
+fn facts<'a>(pass: &'a Pass<RamTrail>, wanted: &'a Wanted, looked: &'a Looked, plan: &'a Plan) -> Facts<'a> {
+    Facts {
         wanted,
         observed: &looked.observed,
         plan,
         policy: pass.policy,
-        verdict,
+        verdict: lock(&pass.memory).slot::<TrailMemory>().verdict,
         max_lag: pass.object.max_lag_seconds(),
         before: &pass.status.conditions,
-    });
+    }
+}
+
+fn report(pass: &mut Pass<RamTrail>, wanted: &Wanted, looked: &Looked, plan: &Plan) -> Report {
+    let statements = status::statements(&facts(pass, wanted, looked, plan));
     let mut report = Report::new(statements);
     report.converged = plan.is_settled();
     let under_way = pass.enforces() && !(plan.steps.is_empty() && plan.waits.is_empty());

@@ -175,7 +175,8 @@ impl Poller {
     async fn due_call(&self, group: &[Member], access: &Access) -> Option<DueCall> {
         let recording: Vec<&Member> = group
             .iter()
-            .filter(|member| is_on(member) && records(member) != Some(EventSelection::Write))
+            .filter(|member| is_on(member))
+            .filter(|member| matches!(records(member), Some(EventSelection::All | EventSelection::Read)))
             .collect();
         let waiting = recording.iter().any(|member| needs_a_call(member));
         let due = lock(&self.called)
@@ -404,19 +405,21 @@ impl Poller {
     }
 }
 
-/// Gives the trail the call that it must record, if it is on; forgets what was due if it is off.
+/// Gives the trail the call that it must record, if it is on and can be searched; forgets everything if it is off.
 fn follow(member: &Member, call: Option<&DueCall>, described: Option<&DueCall>) {
-    let now = member.access.clients.cloud_now().as_second();
     let (known, on, records) = (knows_state(member), is_on(member), records(member));
     let mut memory = lock(&member.memory);
     let memory = memory.slot::<TrailMemory>();
-    let Some(watch) = &mut memory.watch else { return };
     if known && !on {
-        watch.interrupted(now);
+        // A trail that is switched on again is followed anew.
+        memory.watch = None;
         memory.verdict = None;
         return;
     }
-    let Some(call) = call else { return };
+    let suspect = memory.index_suspect;
+    let (Some(watch), Some(call)) = (&mut memory.watch, call.filter(|_| !suspect)) else {
+        return;
+    };
     let mut ids = vec![call.id.clone()];
     match records {
         Some(EventSelection::All) => {}
@@ -439,11 +442,8 @@ fn newest<T>(member: &Member, read: impl Fn(Option<&Trail>) -> T) -> Option<T> {
 
 fn needs_a_call(member: &Member) -> bool {
     let mut memory = lock(&member.memory);
-    memory
-        .slot::<TrailMemory>()
-        .watch
-        .as_ref()
-        .is_some_and(Watch::needs_a_call)
+    let memory = memory.slot::<TrailMemory>();
+    !memory.index_suspect && memory.watch.as_ref().is_some_and(Watch::needs_a_call)
 }
 
 fn knows_state(member: &Member) -> bool {

@@ -34,9 +34,16 @@ pub struct Facts<'a> {
 
 /// All statements of a visit that reached its end.
 pub fn statements(facts: &Facts<'_>) -> Vec<Statement> {
-    let mut all = vec![ready(facts), synced(facts), protection(facts), logging(facts)];
+    let mut all = vec![ready(facts), synced(facts)];
+    all.extend(seen(facts));
     all.extend(reconciling(facts));
     all.extend(stalled(facts));
+    all
+}
+
+/// What was seen, whether or not steps succeeded afterwards.
+pub fn seen(facts: &Facts<'_>) -> Vec<Statement> {
+    let mut all = vec![protection(facts), logging(facts)];
     all.extend(delivering(facts));
     all
 }
