@@ -78,6 +78,18 @@ fn project_tags(world: &World) -> BTreeMap<String, String> {
     .value
 }
 
+/// The mark of the store: on itself, or on its project where stores carry no tags.
+fn mark(world: &World) -> Option<String> {
+    let on_store = Taggable::LogStore(project(), name());
+    let own = wait(world.intruder().log_service.list_tag_resources(&on_store)).ok();
+    own.and_then(|answer| answer.value.get("ramtrail-owner").cloned())
+        .or_else(|| {
+            project_tags(world)
+                .get(&format!("ramtrail-store-{NAME}"))
+                .cloned()
+        })
+}
+
 fn until_retention(world: &World, days: i64) {
     world.eventually(&format!("the store keeps logs for {days} days"), || {
         let now = found(world).and_then(|store| store.retention_days());
@@ -231,6 +243,17 @@ fn retention_follows_the_spec_both_ways() {
             Err(format!("{days:?}"))
         }
     });
+    let down: Vec<bool> = world
+        .journal(since)
+        .iter()
+        .filter(|row| row.is_ours() && row.is_change())
+        .map(support::Row::reduces)
+        .collect();
+    assert_eq!(
+        down,
+        [false, true],
+        "the oracle sees the reduction that the spec asked for"
+    );
     assert_eq!(world.writes(since), ["UpdateLogStore", "UpdateLogStore"]);
     let object: AuditLogStore = world.get("store");
     assert_eq!(
@@ -370,6 +393,13 @@ fn a_deleted_store_is_created_again_and_that_is_said() {
     world.emulator.jump(Duration::from_secs(3600)).unwrap();
     wait(world.intruder().log_service.delete_log_store(&project(), &name())).unwrap();
     assert!(world.event("CreatedAgain").contains("lost"));
+    let old = before.status.as_ref().unwrap().data_since.clone();
+    world.until("store", "dataSince has moved", |object: &AuditLogStore| {
+        object
+            .status
+            .as_ref()
+            .is_some_and(|status| status.data_since != old)
+    });
     world.settled(KIND, "store");
     let after: AuditLogStore = world.get("store");
     assert_ne!(
@@ -402,10 +432,7 @@ fn taking_over_keeps_what_is_there_and_never_reduces() {
         message.contains("spec.retentionDays") && message.contains("90"),
         "{message}"
     );
-    assert!(
-        !project_tags(&world).keys().any(|key| key.contains(NAME)),
-        "not even the mark is written"
-    );
+    assert_eq!(mark(&world), None, "not even the mark is written");
     let since = world.now();
     world.patch_spec(KIND, "store", &json!({"retentionDays": 90}));
     world.settled(KIND, "store");
@@ -496,12 +523,8 @@ fn retain_releases_the_mark_and_keeps_store_and_logs() {
     world.delete(KIND, "store");
     world.gone(KIND, "store");
     assert!(found(&world).is_some());
-    // Hostile: stores carry no tags, the mark is on the project.
-    let tags = project_tags(&world);
-    assert!(
-        tags[&format!("ramtrail-store-{NAME}")].starts_with("released"),
-        "{tags:?}"
-    );
+    let mark = mark(&world).unwrap();
+    assert!(mark.starts_with("released"), "{mark}");
     world.apply(KIND, "store", &spec(30));
     world.settled(KIND, "store");
     let object: AuditLogStore = world.get("store");

@@ -233,6 +233,13 @@ fn a_deleted_project_is_created_again_and_that_is_said() {
     world.emulator.jump(std::time::Duration::from_secs(3600)).unwrap();
     wait(world.intruder().log_service.delete_project(&project())).unwrap();
     assert!(world.event("CreatedAgain").contains("lost"));
+    let old = before.status.as_ref().unwrap().data_since.clone();
+    world.until("trail", "dataSince has moved", |object: &AuditProject| {
+        object
+            .status
+            .as_ref()
+            .is_some_and(|status| status.data_since != old)
+    });
     world.settled(KIND, "trail");
     let after: AuditProject = world.get("trail");
     let (before, after) = (before.status.unwrap(), after.status.unwrap());
