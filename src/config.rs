@@ -121,9 +121,15 @@ pub struct RunArgs {
     )]
     pub watch_namespaces: Vec<String>,
 
-    /// Dial this address for every cloud service instead of the real hosts: https://HOST[:PORT], or http:// to a loopback address
+    /// Dial this address for every cloud service instead of the real hosts: `https://HOST[:PORT]`, or http:// to a loopback address. The
+    /// certificate must be for HOST, or for the real host if HOST is an IP address or localhost
     #[arg(long, value_name = "URL", env = "RAMTRAIL_CLOUD_ENDPOINT", help_heading = CLOUD)]
     pub cloud_endpoint: Option<CloudEndpoint>,
+
+    /// File with certificates (PEM) of private authorities that are trusted for the cloud besides those of the system, which
+    /// SSL_CERT_FILE replaces; read at the start
+    #[arg(long, value_name = "PATH", env = "RAMTRAIL_CLOUD_CA_FILE", help_heading = CLOUD)]
+    pub cloud_ca_file: Option<PathBuf>,
 
     /// Which endpoints of the cloud to use: public, vpc or internal
     #[arg(long, value_name = "NETWORK", env = "RAMTRAIL_NETWORK", default_value = "public", value_parser = parse_network, help_heading = CLOUD)]
@@ -245,6 +251,8 @@ pub struct Settings {
     pub watch_namespaces: BTreeSet<String>,
     /// One address for all cloud services, for tests and gateways.
     pub cloud_endpoint: Option<CloudEndpoint>,
+    /// File with the authorities that are trusted for the cloud besides those of the system.
+    pub cloud_ca_file: Option<PathBuf>,
     /// Which endpoints of the cloud are used.
     pub network: Network,
     /// Management calls a second to Log Service, per account.
@@ -328,6 +336,7 @@ impl RunArgs {
             identity_namespaces: None,
             watch_namespaces: Vec::new(),
             cloud_endpoint: None,
+            cloud_ca_file: None,
             network: Network::Public,
             log_service_rate: NonZeroU32::MIN.saturating_add(9),
             resync_interval: Duration::from_secs(300),
@@ -396,6 +405,7 @@ impl RunArgs {
                 .cloned()
                 .collect(),
             cloud_endpoint: self.cloud_endpoint.clone(),
+            cloud_ca_file: self.cloud_ca_file.clone(),
             network: self.network,
             log_service_rate: self.log_service_rate,
             resync_interval: self.resync_interval,

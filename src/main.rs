@@ -77,6 +77,10 @@ fn write_if_changed(path: &Path, text: &str) -> anyhow::Result<()> {
 
 fn run(args: &RunArgs) -> anyhow::Result<()> {
     args.check()?;
+    // The leader reads it again; a mistake in it should not wait until then.
+    if let Some(path) = &args.cloud_ca_file {
+        controllers::read_cloud_ca(path)?;
+    }
     init_logging(args.log_format, &args.log_level).map_err(|error| anyhow!(error))?;
     // The work is waiting for others; two threads are plenty and keep the memory small.
     let runtime = tokio::runtime::Builder::new_multi_thread()

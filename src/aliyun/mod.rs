@@ -48,7 +48,7 @@ pub use observer::{Attempt, CallObserver, NoObserver};
 pub use operation::{Effect, Operation, Permission, Quota, Service};
 pub use retry::RetryPolicy;
 pub use transport::{
-    CloudEndpoint, HttpRequest, HttpResponse, HttpSend, ReqwestSender, TransportError, TransportFailure,
-    TransportOptions,
+    CaBundle, CaBundleError, CloudEndpoint, HttpRequest, HttpResponse, HttpSend, ReqwestSender,
+    TransportError, TransportFailure, TransportOptions,
 };
 pub use user_agent::ClusterId;

@@ -2,10 +2,13 @@
 //!
 //! It moves bytes. It follows no redirect, repeats nothing, caps the time and the size of every answer,
 //! keeps the body of failures, and says of each failure whether the request may have arrived. It dials
-//! https, or plain http to loopback only. It never logs headers or bodies.
+//! https, or plain http to loopback only, and sends nothing before the server has proved with a certificate
+//! who it is. It never logs headers or bodies.
+
+mod trust;
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +18,8 @@ use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::error::Class;
+
+pub use trust::{CaBundle, CaBundleError};
 
 /// One signed request. `host` is the logical one, which was signed; where it is dialled is up to the sender.
 #[derive(Clone)]
@@ -71,6 +76,8 @@ pub enum TransportFailure {
     UnknownHost,
     /// No connection could be made; nothing was sent.
     Connect,
+    /// The server did not prove who it is, or speaks no TLS that is accepted; nothing was sent.
+    Tls,
     /// The time was over before the answer was whole.
     Timeout,
     /// The connection broke, or what came was not HTTP.
@@ -98,6 +105,7 @@ impl TransportFailure {
         match self {
             Self::UnknownHost => "the host does not exist",
             Self::Connect => "no connection",
+            Self::Tls => "no trusted TLS connection",
             Self::Timeout => "no answer in time",
             Self::Broken => "the connection broke",
             Self::BodyTooLarge => "the answer is too long",
@@ -110,7 +118,10 @@ impl TransportError {
     /// Whether the cloud may have received the request.
     pub fn may_have_arrived(&self) -> bool {
         match self.failure {
-            TransportFailure::UnknownHost | TransportFailure::Connect | TransportFailure::Unsendable => false,
+            TransportFailure::UnknownHost
+            | TransportFailure::Connect
+            | TransportFailure::Tls
+            | TransportFailure::Unsendable => false,
             TransportFailure::Timeout | TransportFailure::Broken | TransportFailure::BodyTooLarge => true,
         }
     }
@@ -121,9 +132,11 @@ impl TransportError {
             TransportFailure::UnknownHost => Class::UnknownRegion,
             // The same call would bring the same again.
             TransportFailure::Unsendable | TransportFailure::BodyTooLarge => Class::Unknown,
-            TransportFailure::Connect | TransportFailure::Timeout | TransportFailure::Broken => {
-                Class::Transient
-            }
+            // A certificate that is put right is found by the next attempt.
+            TransportFailure::Connect
+            | TransportFailure::Tls
+            | TransportFailure::Timeout
+            | TransportFailure::Broken => Class::Transient,
         }
     }
 }
@@ -131,10 +144,15 @@ impl TransportError {
 /// One address to dial for all services, instead of the real hosts; `Host` headers stay the real ones.
 ///
 /// `https://host[:port]` anywhere, `http://` only to loopback (`127.0.0.0/8`, `[::1]`, `localhost`).
+///
+/// An IP address or `localhost` says only where to dial: with https the certificate must be for the logical
+/// host. A name is that of a gateway, and the certificate must be for it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CloudEndpoint {
     origin: String,
-    loopback: bool,
+    plain: bool,
+    /// With https: what an endpoint without a name of its own dials.
+    addresses: Vec<SocketAddr>,
 }
 
 /// Why a text is no [`CloudEndpoint`].
@@ -163,7 +181,13 @@ impl FromStr for CloudEndpoint {
             .trim_start_matches('[')
             .trim_end_matches(']')
             .parse::<IpAddr>();
-        let loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+        let addresses: Vec<IpAddr> = match address {
+            Ok(address) => vec![address],
+            Err(_) if host == "localhost" => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+            Err(_) => Vec::new(),
+        };
+        let loopback = !addresses.is_empty() && addresses.iter().all(IpAddr::is_loopback);
+        let plain = url.scheme() == "http";
         match url.scheme() {
             "https" => {}
             "http" if loopback => {}
@@ -171,7 +195,26 @@ impl FromStr for CloudEndpoint {
             _ => return Err(CloudEndpointError::Form),
         }
         let origin = url.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { origin, loopback })
+        let port = url.port_or_known_default().ok_or(CloudEndpointError::Form)?;
+        let addresses = if plain { Vec::new() } else { addresses };
+        Ok(Self {
+            origin,
+            plain,
+            addresses: addresses
+                .into_iter()
+                .map(|ip| SocketAddr::new(ip, port))
+                .collect(),
+        })
+    }
+}
+
+impl CloudEndpoint {
+    /// Scheme, name and port of the URL for a logical host. The name is what a certificate must be for.
+    fn origin(&self, host: &str) -> String {
+        match self.addresses.first() {
+            Some(address) => format!("https://{host}:{}", address.port()),
+            None => self.origin.clone(),
+        }
     }
 }
 
@@ -190,6 +233,9 @@ pub struct TransportOptions {
     pub body_cap: usize,
     /// One address for everything, for tests and gateways.
     pub cloud_endpoint: Option<CloudEndpoint>,
+    /// Authorities that are trusted besides those of the system. `SSL_CERT_FILE` and `SSL_CERT_DIR` of the
+    /// environment replace the latter.
+    pub extra_ca: Option<CaBundle>,
 }
 
 impl Default for TransportOptions {
@@ -199,6 +245,7 @@ impl Default for TransportOptions {
             // A page of 100 events is well below this; the cloud's own cap on bodies is 10 MiB.
             body_cap: 16 * 1024 * 1024,
             cloud_endpoint: None,
+            extra_ca: None,
         }
     }
 }
@@ -228,9 +275,15 @@ impl ReqwestSender {
             // Below the idle time after which load balancers close, so that a write seldom meets a dead connection.
             .pool_idle_timeout(Duration::from_secs(15))
             .dns_resolver(SystemResolver);
+        if let Some(bundle) = &options.extra_ca {
+            builder = builder.tls_certs_merge(bundle.certificates().map_err(BuildError)?);
+        }
         if let Some(endpoint) = &options.cloud_endpoint {
             // HTTP/2 has no Host header beside the authority that is dialled.
-            builder = builder.no_proxy().http1_only().https_only(!endpoint.loopback);
+            builder = builder.no_proxy().http1_only().https_only(!endpoint.plain);
+            if !endpoint.addresses.is_empty() {
+                builder = builder.dns_resolver(FixedResolver(endpoint.addresses.clone()));
+            }
         } else {
             builder = builder.https_only(true);
         }
@@ -261,7 +314,7 @@ impl ReqwestSender {
                 let value = HeaderValue::from_str(&host)
                     .map_err(|error| fail(TransportFailure::Unsendable, error.to_string()))?;
                 headers.insert(header::HOST, value);
-                endpoint.origin.clone()
+                endpoint.origin(&host)
             }
             None => format!("https://{host}"),
         };
@@ -327,6 +380,12 @@ fn describe(host: &str, error: &reqwest::Error) -> TransportError {
         if next.downcast_ref::<NoSuchHost>().is_some() {
             failure = TransportFailure::UnknownHost;
         }
+        // After the handshake the request is under way, and a failure of TLS is one of the connection.
+        if let Some(tls) = tls_cause(next).filter(|_| error.is_connect()) {
+            failure = TransportFailure::Tls;
+            detail = super::error::clean(&tls_words(tls), 300);
+            break;
+        }
         detail = super::error::clean(&next.to_string(), 200);
         cause = next.source();
     }
@@ -337,6 +396,67 @@ fn describe(host: &str, error: &reqwest::Error) -> TransportError {
         host: host.to_owned(),
         failure,
         detail,
+    }
+}
+
+/// What TLS says about a failure, if it is one of TLS. It arrives inside I/O errors, whose `source` passes over
+/// what they hold.
+fn tls_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut error = error;
+    loop {
+        match error.downcast_ref::<std::io::Error>() {
+            Some(outer) => error = outer.get_ref()?,
+            None => return error.downcast_ref(),
+        }
+    }
+}
+
+/// What is wrong, for a person. The same fault has the same text at any time, so that conditions stay as they are.
+fn tls_words(error: &rustls::Error) -> String {
+    use rustls::{AlertDescription, CertificateError as Certificate, Error};
+    let what = match error {
+        Error::InvalidCertificate(certificate) => match certificate {
+            Certificate::ExpiredContext { not_after, .. } => {
+                return format!("the server's certificate has expired, at {}", moment(*not_after));
+            }
+            Certificate::NotValidYetContext { not_before, .. } => {
+                return format!(
+                    "the server's certificate is not valid yet, but from {}",
+                    moment(*not_before)
+                );
+            }
+            Certificate::UnknownIssuer => {
+                "no trusted authority issued the server's certificate; a private one must be added to the trusted ones"
+            }
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
+                "the server's certificate is for another host"
+            }
+            _ => "the server's certificate is not acceptable",
+        },
+        Error::PeerIncompatible(_) | Error::AlertReceived(AlertDescription::ProtocolVersion) => {
+            "the server speaks no version of TLS that is secure: it must be 1.2 or newer"
+        }
+        Error::InvalidMessage(_) => "the server does not speak TLS",
+        _ => return error.to_string(),
+    };
+    format!("{what} ({error})")
+}
+
+fn moment(time: rustls::pki_types::UnixTime) -> String {
+    i64::try_from(time.as_secs())
+        .ok()
+        .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
+        .map_or_else(|| "an unknown time".to_owned(), |time| time.to_string())
+}
+
+/// Answers for every name with the addresses that are to be dialled instead.
+#[derive(Clone, Debug)]
+struct FixedResolver(Vec<SocketAddr>);
+
+impl reqwest::dns::Resolve for FixedResolver {
+    fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
+        let addresses = self.0.clone();
+        Box::pin(async move { Ok(Box::new(addresses.into_iter()) as reqwest::dns::Addrs) })
     }
 }
 

@@ -35,6 +35,7 @@ pub mod plan;
 pub mod ram_trail;
 
 use std::convert::Infallible;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,7 +52,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::aliyun::{Cloud, CloudOptions, PublishedRates, ReqwestSender, TransportOptions};
+use crate::aliyun::{CaBundle, Cloud, CloudOptions, PublishedRates, ReqwestSender, TransportOptions};
 use crate::config::Settings;
 use crate::lease::Leadership;
 use crate::telemetry::Metrics;
@@ -67,9 +68,33 @@ pub enum RunError {
     /// The HTTP client cannot be built.
     #[error("cannot make the client for the cloud")]
     Transport(#[from] crate::aliyun::transport::BuildError),
+    /// The authorities to trust cannot be had.
+    #[error(transparent)]
+    CloudCaFile(#[from] CloudCaFileError),
     /// A watch or a queue ended although nobody asked.
     #[error("a controller ended unasked: {0}")]
     Ended(String),
+}
+
+/// The file of `--cloud-ca-file` cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "--cloud-ca-file {}: {problem}; name a readable file with the certificates of the authorities in PEM form, or leave the flag out",
+    path.display()
+)]
+pub struct CloudCaFileError {
+    path: PathBuf,
+    problem: String,
+}
+
+/// Reads the authorities that are trusted for the cloud besides those of the system.
+pub fn read_cloud_ca(path: &Path) -> Result<CaBundle, CloudCaFileError> {
+    let refuse = |problem: String| CloudCaFileError {
+        path: path.to_owned(),
+        problem,
+    };
+    let text = std::fs::read(path).map_err(|error| refuse(format!("it cannot be read: {error}")))?;
+    CaBundle::from_pem(&text).map_err(|error| refuse(error.to_string()))
 }
 
 /// Runs all controllers until `stop`, then lets visits under way reach their end.
@@ -135,6 +160,7 @@ pub async fn run(
 fn cloud(settings: &Settings, metrics: &Metrics) -> Result<Cloud, RunError> {
     let transport = TransportOptions {
         cloud_endpoint: settings.cloud_endpoint.clone(),
+        extra_ca: settings.cloud_ca_file.as_deref().map(read_cloud_ca).transpose()?,
         ..TransportOptions::default()
     };
     let sender = ReqwestSender::new(transport)?;

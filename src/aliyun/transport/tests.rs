@@ -314,3 +314,22 @@ fn plain_http_is_for_loopback_only() {
         );
     }
 }
+
+#[test]
+fn an_address_leaves_the_name_to_the_logical_host_and_a_gateway_has_its_own() {
+    for (endpoint, origin) in [
+        ("https://127.0.0.1:8443", "https://logical.example:8443"),
+        ("https://localhost:8443", "https://logical.example:8443"),
+        ("https://10.0.0.1", "https://logical.example:443"),
+        ("https://[fd00::1]:8443/", "https://logical.example:8443"),
+        ("https://gateway.example", "https://gateway.example"),
+        ("https://gateway.example:8443/", "https://gateway.example:8443"),
+        // Nothing is verified there, and what is dialled is this machine.
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("http://localhost:8080", "http://localhost:8080"),
+    ] {
+        let parsed: CloudEndpoint = endpoint.parse().unwrap();
+        assert_eq!(parsed.origin("logical.example"), origin);
+        assert_eq!(parsed.to_string(), endpoint.trim_end_matches('/'));
+    }
+}
