@@ -14,6 +14,8 @@ const SEARCHED_FROM_EACH_END: usize = 3;
 const MISSES: u8 = 2;
 /// Rounds without a complete search after which a verdict is no longer repeated.
 const BLIND_ROUNDS: u32 = 3;
+/// How many times the lag that was measured last a late call may be under way before delivery counts as broken.
+const LATE_FACTOR: i64 = 2;
 /// Searches begin this much before the oldest call they look for, in seconds: clocks differ and events carry whole seconds.
 const SEARCH_MARGIN: i64 = 120;
 
@@ -24,6 +26,8 @@ pub struct Rules {
     pub max_lag: i64,
     /// Time between two due calls, in seconds.
     pub due_interval: i64,
+    /// Time between two searches, in seconds: how much too long a lag may be measured.
+    pub poll: i64,
 }
 
 /// What is remembered of one trail's delivery.
@@ -53,8 +57,22 @@ struct Due {
 pub struct Arrival {
     /// When it was made.
     pub sent: i64,
-    /// Time from the call to the search that found it: what was measured of the lag, at most one poll too long.
+    /// Time from the call to the search that found it: what was measured of the lag, at most one poll too long unless searches
+    /// failed.
     pub lag: i64,
+    /// What it shows.
+    pub shows: Shows,
+}
+
+/// What an arrival shows about the lag.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Shows {
+    /// It came within the accepted lag.
+    InTime,
+    /// It was missing twice when it was overdue, and came after that.
+    Late,
+    /// It was found late, and nobody could see when it came.
+    Nothing,
 }
 
 /// What a search of the trail's store brought.
@@ -84,7 +102,7 @@ pub struct Channel {
 /// What can be said about delivery.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {
-    /// The newest due call that could have arrived has arrived.
+    /// The newest due call that could have arrived has arrived, and in time.
     Arriving,
     /// No call was due, and the channel is sound.
     Quiet,
@@ -97,6 +115,8 @@ pub enum Verdict {
         /// When the missing call was made.
         sent: i64,
     },
+    /// Due calls arrive, and later than accepted: seen missing twice before they came.
+    Late,
     /// Nothing can be said.
     Unknown,
 }
@@ -175,11 +195,16 @@ impl Watch {
             .iter()
             .rposition(|due| due.ids.iter().any(|id| found.contains(id)))
         {
-            let sent = self.due[newest].sent;
-            self.arrived = Some(Arrival {
-                sent,
-                lag: (at - sent).max(0),
-            });
+            let Due { sent, misses, .. } = self.due[newest];
+            let lag = (at - sent).max(0);
+            let shows = if lag <= rules.max_lag + rules.poll {
+                Shows::InTime
+            } else if misses >= MISSES {
+                Shows::Late
+            } else {
+                Shows::Nothing
+            };
+            self.arrived = Some(Arrival { sent, lag, shows });
             // Delivery works: what is missing from before is a lost event, not a broken channel.
             self.due.drain(..=newest);
         }
@@ -217,8 +242,13 @@ impl Watch {
 
     /// The verdict, for a trail that is on.
     pub fn judge(&self, now: i64, rules: Rules, channel: Option<Channel>) -> Verdict {
+        let late = self.arrived.filter(|arrival| arrival.shows == Shows::Late);
         if let Some(missing) = self.due.iter().find(|due| due.misses >= MISSES) {
-            return Verdict::Broken { sent: missing.sent };
+            // Where calls were late before, one that is not there yet is late too, within reason.
+            return match late {
+                Some(arrival) if now - missing.sent <= LATE_FACTOR * arrival.lag => Verdict::Late,
+                _ => Verdict::Broken { sent: missing.sent },
+            };
         }
         let young = now - self.since <= rules.max_lag;
         let blind = self.blind_rounds >= BLIND_ROUNDS
@@ -231,10 +261,15 @@ impl Watch {
         if let Some(arrival) = self.arrived {
             // Between two due calls nothing is due: the last one speaks for that time.
             let speaks_for = rules.max_lag.max(2 * rules.due_interval);
-            if !self.due.is_empty() || now - arrival.sent <= speaks_for {
-                return Verdict::Arriving;
+            let newest = arrival.sent + arrival.lag.saturating_sub(rules.max_lag).max(0);
+            if self.due.is_empty() && now - newest > speaks_for {
+                return quiet(channel);
             }
-            return quiet(channel);
+            return match arrival.shows {
+                Shows::InTime => Verdict::Arriving,
+                Shows::Late => Verdict::Late,
+                Shows::Nothing => Verdict::Unknown,
+            };
         }
         if young {
             return if self.keeps_earlier {
@@ -278,6 +313,7 @@ mod tests {
     const RULES: Rules = Rules {
         max_lag: 900,
         due_interval: 300,
+        poll: 60,
     };
     const SOUND: Option<Channel> = Some(Channel {
         reachable: true,
@@ -311,7 +347,71 @@ mod tests {
         assert_eq!(watch.judge(20, RULES, SOUND), Verdict::Awaiting);
         look(&mut watch, 1, 70, &["a"]);
         assert_eq!(watch.judge(70, RULES, SOUND), Verdict::Arriving);
-        assert_eq!(watch.arrival(), Some(Arrival { sent: 10, lag: 60 }));
+        let arrival = Arrival {
+            sent: 10,
+            lag: 60,
+            shows: Shows::InTime,
+        };
+        assert_eq!(watch.arrival(), Some(arrival));
+    }
+
+    #[test]
+    fn a_steady_lag_above_the_limit_is_late_and_never_arriving() {
+        let mut watch = Watch::new(0, false);
+        let lag = 1200;
+        let mut said = Vec::new();
+        for round in 0..120 {
+            let now = round * 60;
+            if now % 300 == 0 {
+                due(&mut watch, &now.to_string(), now);
+            }
+            let arrived: Vec<String> = (0..=now - lag)
+                .step_by(300)
+                .map(|sent| sent.to_string())
+                .collect();
+            let arrived: Vec<&str> = arrived.iter().map(String::as_str).collect();
+            look(&mut watch, u64::try_from(round).unwrap(), now, &arrived);
+            let verdict = watch.judge(now, RULES, SOUND);
+            if said.last() != Some(&verdict) {
+                said.push(verdict);
+            }
+        }
+        assert_eq!(
+            said,
+            [
+                Verdict::Awaiting,
+                Verdict::Unknown,
+                Verdict::Broken { sent: 0 },
+                Verdict::Late
+            ]
+        );
+        // In time again.
+        due(&mut watch, "soon", 8000);
+        look(&mut watch, 200, 8060, &["soon"]);
+        assert_eq!(watch.judge(8060, RULES, SOUND), Verdict::Arriving);
+    }
+
+    #[test]
+    fn late_calls_that_stop_coming_are_broken() {
+        let mut watch = Watch::new(0, false);
+        due(&mut watch, "a", 0);
+        look(&mut watch, 1, 1000, &[]);
+        look(&mut watch, 2, 1060, &[]);
+        look(&mut watch, 3, 1200, &["a"]);
+        assert_eq!(watch.judge(1200, RULES, SOUND), Verdict::Late);
+        due(&mut watch, "b", 1200);
+        look(&mut watch, 4, 2400, &[]);
+        look(&mut watch, 5, 2460, &[]);
+        assert_eq!(watch.judge(2460, RULES, SOUND), Verdict::Late);
+        assert_eq!(watch.judge(3601, RULES, SOUND), Verdict::Broken { sent: 1200 });
+    }
+
+    #[test]
+    fn a_call_found_after_a_time_without_sight_shows_neither() {
+        let mut watch = Watch::new(0, false);
+        due(&mut watch, "a", 0);
+        look(&mut watch, 1, 1500, &["a"]);
+        assert_eq!(watch.judge(1500, RULES, SOUND), Verdict::Unknown);
     }
 
     #[test]
@@ -434,6 +534,7 @@ mod tests {
         let rules = Rules {
             max_lag: 60,
             due_interval: 300,
+            poll: 60,
         };
         let mut watch = Watch::new(0, false);
         due(&mut watch, "a", 0);

@@ -44,6 +44,7 @@ use crate::aliyun::Class;
 use crate::aliyun::log_service::Taggable;
 use crate::api::condition::{DELIVERING, Status, find, reason};
 use crate::api::v1alpha1::{AuditProject, Claim, CopyTo, DeletionPolicy, Origin, RamTrail};
+use crate::config::Settings;
 use crate::controllers::access::Access;
 use crate::controllers::acquisition::{self, Found, Release};
 use crate::controllers::audit_project::is_in_account;
@@ -356,10 +357,12 @@ fn follow(pass: &Pass<RamTrail>, access: &Access, looked: &Looked) {
 }
 
 /// What delivery of a trail is measured by.
-fn rules(trail: &RamTrail, due_call_interval: Duration) -> Rules {
+fn rules(trail: &RamTrail, settings: &Settings) -> Rules {
+    let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX / 4);
     Rules {
         max_lag: i64::from(trail.max_lag_seconds()),
-        due_interval: i64::try_from(due_call_interval.as_secs()).unwrap_or(i64::MAX / 4),
+        due_interval: seconds(settings.due_call_interval),
+        poll: seconds(settings.poll_interval).max(1),
     }
 }
 
@@ -398,7 +401,7 @@ async fn enforce(
         Err(Failure::Waiting { reason, message, .. }) => Ok(Some(Obstacle::new(reason, message))),
         Err(failure) => {
             // What was seen is so, whatever became of the steps.
-            let statements = status::seen(&facts(pass, wanted, looked, plan));
+            let statements = status::failed(facts(pass, wanted, looked, plan));
             pass.state(&statements);
             Err(failure)
         }
@@ -464,12 +467,14 @@ async fn tell(pass: &mut Pass<RamTrail>, plan: &Plan, repaired: bool, waits: boo
         lock(&pass.memory).slot::<TrailMemory>().untold = findings;
         return;
     }
+    // Another cluster's mark is not put right: two clusters never undo each other's marks.
     let marks = plan.steps.iter().any(|step| step.action == Action::WriteMark);
-    for finding in &findings {
-        // Another cluster's mark is not put right: two clusters never undo each other's marks.
-        let mended = repaired && (finding.field != "mark" || marks);
-        pass.tampered(tamper_action(finding), &finding.what, mended).await;
-    }
+    let (mended, left): (Vec<Finding>, Vec<Finding>) = findings
+        .iter()
+        .cloned()
+        .partition(|finding| repaired && (finding.field != "mark" || marks));
+    tell_findings(pass, &left, false).await;
+    tell_findings(pass, &mended, true).await;
     if repaired && !findings.is_empty() {
         let seen = lock(&pass.memory)
             .slot::<TrailMemory>()
@@ -494,11 +499,30 @@ fn tamper_action(finding: &Finding) -> TamperAction {
     }
 }
 
+/// What one visit found is told together: `status.lastTamper` holds one text.
+async fn tell_findings(pass: &mut Pass<RamTrail>, findings: &[Finding], repaired: bool) {
+    let Some((first, others)) = findings.split_first() else {
+        return;
+    };
+    let what: Vec<&str> = findings.iter().map(|finding| finding.what.as_str()).collect();
+    let what = what.join("; ");
+    let before = pass.status.last_tamper.clone();
+    pass.tampered(tamper_action(first), &what, repaired).await;
+    if pass.status.last_tamper == before {
+        return;
+    }
+    for other in others
+        .iter()
+        .map(tamper_action)
+        .filter(|other| *other != tamper_action(first))
+    {
+        pass.ctx.metrics.tampered(RamTrail::KIND.into(), other);
+    }
+}
+
 async fn observe_only(pass: &mut Pass<RamTrail>, plan: &Plan) {
     pass.status.plan = describe(&plan.steps);
-    for finding in &plan.findings {
-        pass.tampered(tamper_action(finding), &finding.what, false).await;
-    }
+    tell_findings(pass, &plan.findings, false).await;
 }
 
 fn facts<'a>(pass: &'a Pass<RamTrail>, wanted: &'a Wanted, looked: &'a Looked, plan: &'a Plan) -> Facts<'a> {
@@ -507,6 +531,7 @@ fn facts<'a>(pass: &'a Pass<RamTrail>, wanted: &'a Wanted, looked: &'a Looked, p
         observed: &looked.observed,
         plan,
         policy: pass.policy,
+        failed: false,
         verdict: lock(&pass.memory).slot::<TrailMemory>().verdict,
         max_lag: pass.object.max_lag_seconds(),
         before: &pass.status.conditions,

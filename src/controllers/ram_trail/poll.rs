@@ -217,7 +217,7 @@ impl Poller {
         let Ok(store) = store_name(trail.effective_name()) else {
             return;
         };
-        let rules = rules(trail, self.ctx.settings.due_call_interval);
+        let rules = rules(trail, &self.ctx.settings);
         let now = access.clients.cloud_now();
         let (ids, from) = {
             let mut memory = lock(memory);
@@ -267,7 +267,7 @@ impl Poller {
     }
 
     fn found(&self, member: &Member, rows: &LogRows, ids: &BTreeSet<String>, round: u64, now: Timestamp) {
-        let rules = rules(&member.trail, self.ctx.settings.due_call_interval);
+        let rules = rules(&member.trail, &self.ctx.settings);
         let found = found_in(rows, ids);
         let mut memory = lock(&member.memory);
         let memory = memory.slot::<TrailMemory>();
@@ -324,7 +324,7 @@ impl Poller {
     /// Draws the verdict; a new one asks for a visit, which says it.
     fn judge(&self, member: &Member, memory: &mut TrailMemory, now: Timestamp) {
         let Some(watch) = &memory.watch else { return };
-        let rules = rules(&member.trail, self.ctx.settings.due_call_interval);
+        let rules = rules(&member.trail, &self.ctx.settings);
         let verdict = watch.judge(now.as_second(), rules, memory.channel);
         if memory.verdict != Some(verdict) {
             memory.verdict = Some(verdict);

@@ -24,6 +24,8 @@ pub struct Facts<'a> {
     pub plan: &'a Plan,
     /// The policy in force.
     pub policy: ManagementPolicy,
+    /// Whether the steps broke off: what was seen stands, and nothing is claimed of what was to be done.
+    pub failed: bool,
     /// What is known of delivery.
     pub verdict: Option<Verdict>,
     /// Longest accepted lag, in seconds.
@@ -41,8 +43,21 @@ pub fn statements(facts: &Facts<'_>) -> Vec<Statement> {
     all
 }
 
-/// What was seen, whether or not steps succeeded afterwards.
-pub fn seen(facts: &Facts<'_>) -> Vec<Statement> {
+/// What was seen by a visit whose steps failed. Ready only where it cannot be True: the failure itself says the rest.
+pub fn failed(facts: Facts<'_>) -> Vec<Statement> {
+    let facts = Facts {
+        failed: true,
+        ..facts
+    };
+    let mut all = seen(&facts);
+    let ready = ready(&facts);
+    if ready.status == Status::False {
+        all.push(ready);
+    }
+    all
+}
+
+fn seen(facts: &Facts<'_>) -> Vec<Statement> {
     let mut all = vec![protection(facts), logging(facts)];
     all.extend(delivering(facts));
     all
@@ -81,8 +96,13 @@ pub fn observe_blocked(obstacle: &Obstacle, observed: &Observed) -> Vec<Statemen
     ]
 }
 
-fn taken(facts: &Facts<'_>) -> bool {
+/// Whether there were steps and they were to be taken.
+fn tried(facts: &Facts<'_>) -> bool {
     facts.policy == ManagementPolicy::Enforce && !facts.plan.steps.is_empty()
+}
+
+fn taken(facts: &Facts<'_>) -> bool {
+    tried(facts) && !facts.failed
 }
 
 fn first<'a>(facts: &Facts<'a>) -> Option<&'a Obstacle> {
@@ -95,6 +115,8 @@ fn ready(facts: &Facts<'_>) -> Statement {
     let Some(trail) = &facts.observed.trail else {
         return if taken(facts) {
             no(reason::CREATING, format!("Trail {name} is being created"))
+        } else if tried(facts) {
+            no(reason::CREATING, format!("Trail {name} does not exist yet"))
         } else {
             no(
                 reason::PLAN_PENDING,
@@ -110,21 +132,27 @@ fn ready(facts: &Facts<'_>) -> Statement {
         };
         return no(reason::LOGGING_OFF, format!("Trail {name} {text}"));
     }
-    let under_way = |effect| taken(facts) && facts.plan.steps.iter().any(|step| step.effect == effect);
+    let under_way = |effect| tried(facts) && facts.plan.steps.iter().any(|step| step.effect == effect);
     if under_way(Effect::Create) {
         return no(reason::CREATING, format!("Trail {name} is being set up"));
     }
     if under_way(Effect::Protect) {
-        return no(
-            reason::UPDATING,
-            format!("Trail {name} was weakened and is being put right"),
-        );
+        let text = if taken(facts) {
+            "is being put right"
+        } else {
+            "is not put right yet"
+        };
+        return no(reason::UPDATING, format!("Trail {name} was weakened and {text}"));
     }
     if let Some(obstacle) = first(facts) {
         return no(obstacle.reason, obstacle.message.clone());
     }
-    if let Some(Verdict::Broken { sent }) = facts.verdict.filter(|_| trail.on) {
-        return no(reason::DELIVERY_BROKEN, broken(facts, sent));
+    if let Some(text) = facts
+        .verdict
+        .filter(|_| trail.on)
+        .and_then(|verdict| undelivered(facts, verdict))
+    {
+        return no(reason::DELIVERY_BROKEN, text);
     }
     let text = match facts.wanted.logging {
         Logging::Enabled => {
@@ -215,12 +243,8 @@ fn stalled(facts: &Facts<'_>) -> Option<Statement> {
     }
     let on = facts.observed.trail.as_ref().is_some_and(|trail| trail.on);
     match facts.verdict {
-        Some(Verdict::Broken { sent }) if on => Some(Statement::new(
-            STALLED,
-            Status::True,
-            reason::DELIVERY_BROKEN,
-            broken(facts, sent),
-        )),
+        Some(verdict) if on => undelivered(facts, verdict)
+            .map(|text| Statement::new(STALLED, Status::True, reason::DELIVERY_BROKEN, text)),
         _ => None,
     }
 }
@@ -294,6 +318,19 @@ fn logging(facts: &Facts<'_>) -> Statement {
     }
 }
 
+/// What is wrong with delivery, if a verdict says so on evidence.
+fn undelivered(facts: &Facts<'_>, verdict: Verdict) -> Option<String> {
+    match verdict {
+        Verdict::Broken { sent } => Some(broken(facts, sent)),
+        Verdict::Late => Some(format!(
+            "Calls of our own arrive in the log store of trail {}, and later than after {} seconds: each was missing then, looked for \
+             twice. Events of attacks come as late. Raise spec.delivery.maxLagSeconds if that is accepted, else ask ActionTrail's support",
+            facts.wanted.trail_name, facts.max_lag
+        )),
+        _ => None,
+    }
+}
+
 fn broken(facts: &Facts<'_>, sent: i64) -> String {
     let time = Timestamp::from_second(sent)
         .map(|time| time.to_string())
@@ -340,7 +377,10 @@ fn delivering(facts: &Facts<'_>) -> Option<Statement> {
             "No call was due, the log store can be reached, and no error is told",
         ),
         Some(Verdict::Awaiting) => awaiting(),
-        Some(Verdict::Broken { sent }) => say(Status::False, reason::DELIVERY_BROKEN, &broken(facts, sent)),
+        Some(verdict @ (Verdict::Broken { .. } | Verdict::Late)) => {
+            let text = undelivered(facts, verdict).unwrap_or_default();
+            say(Status::False, reason::DELIVERY_BROKEN, &text)
+        }
         Some(Verdict::Unknown) => say(
             Status::Unknown,
             reason::NOT_OBSERVED,
@@ -429,6 +469,7 @@ mod tests {
             observed,
             plan,
             policy,
+            failed: false,
             verdict,
             max_lag: 900,
             before,
@@ -493,6 +534,69 @@ mod tests {
         assert!(said.contains(&(PROTECTED, Status::False, reason::TAMPERED)));
         assert!(said.contains(&(SYNCED, Status::True, reason::REPAIRED)));
         assert!(said.contains(&(RECONCILING, Status::True, reason::UPDATING)));
+    }
+
+    #[test]
+    fn a_trail_that_could_not_be_switched_on_says_that_it_is_off_and_claims_no_step() {
+        let mut plan = Plan::default();
+        plan.steps
+            .push(Step::new(Effect::Protect, "logging", "x", Action::StartLogging));
+        let said = failed(Facts {
+            wanted: &wanted(),
+            observed: &observed(false),
+            plan: &plan,
+            policy: ENFORCE,
+            failed: false,
+            verdict: Some(Verdict::Arriving),
+            max_lag: 900,
+            before: &[],
+        });
+        let status = |type_| {
+            let found = said.iter().find(|statement| statement.type_ == type_).unwrap();
+            (found.status, found.reason)
+        };
+        assert_eq!(status(LOGGING), (Status::False, reason::LOGGING_OFF));
+        assert_eq!(status(READY), (Status::False, reason::LOGGING_OFF));
+        assert_eq!(status(PROTECTED), (Status::False, reason::TAMPERED));
+        assert_eq!(status(DELIVERING), (Status::Unknown, reason::LOGGING_OFF));
+        assert!(
+            said.iter()
+                .all(|statement| !statement.message.contains("switched on"))
+        );
+    }
+
+    #[test]
+    fn a_failed_step_that_protects_nothing_leaves_ready_alone() {
+        let mut plan = Plan::default();
+        plan.steps
+            .push(Step::new(Effect::Reduce, "logging", "x", Action::StopLogging));
+        let said = failed(Facts {
+            wanted: &wanted(),
+            observed: &observed(true),
+            plan: &plan,
+            policy: ENFORCE,
+            failed: false,
+            verdict: None,
+            max_lag: 900,
+            before: &[],
+        });
+        assert!(said.iter().all(|statement| statement.type_ != READY));
+    }
+
+    #[test]
+    fn late_delivery_is_not_ready_and_names_no_measured_time() {
+        let said = say(
+            &wanted(),
+            &observed(true),
+            &Plan::default(),
+            ENFORCE,
+            Some(Verdict::Late),
+            &[],
+        );
+        for type_ in [READY, DELIVERING] {
+            assert!(said.contains(&(type_, Status::False, reason::DELIVERY_BROKEN)));
+        }
+        assert!(said.contains(&(STALLED, Status::True, reason::DELIVERY_BROKEN)));
     }
 
     #[test]
