@@ -142,6 +142,40 @@ fn a_retention_of_the_trails_store_is_one_call_more() {
     assert_eq!(changes(&world).len(), CALLS.len() + 1);
 }
 
+/// In a cloud that shows everything at once: at most two reads for each call that changes something (decisions 10).
+#[test]
+fn creating_takes_at_most_two_reads_for_each_call() {
+    let arguments = [
+        "--profile=documented",
+        "--assume=sls.etl.starts_itself=no",
+        "--assume=actiontrail.linked_role=required",
+    ];
+    let mut world = World::with_emulator("reads", &arguments)
+        .option("--resync-interval=10m")
+        .option("--poll-interval=10m")
+        .option("--claim-confirmation=10m");
+    prepare(&world);
+    for object in [PROJECT, STORE, TRAIL] {
+        apply(&world, object);
+    }
+    world.start();
+    for (kind, name) in [PROJECT, STORE, TRAIL] {
+        world.ready(kind, name);
+    }
+    assert_eq!(changes(&world), CALLS, "{}", world.report());
+    let reads: Vec<String> = world
+        .reads(0)
+        .into_iter()
+        .filter(|read| !["GetLogsV2", "GetCallerIdentity"].contains(&read.as_str()))
+        .collect();
+    assert!(
+        reads.len() <= 2 * CALLS.len(),
+        "{} reads: {reads:?}\n{}",
+        reads.len(),
+        world.report()
+    );
+}
+
 /// A control plane of its own, because its audit log must hold this one stack alone.
 #[test]
 fn in_sync_nothing_is_written_anywhere_and_nine_reads_look() {

@@ -76,6 +76,8 @@ pub struct Obstacle {
     pub reason: &'static str,
     /// For people: what is so, and what to do.
     pub message: String,
+    /// Whether its end asks for a visit by itself, so that nobody need look whether it is over.
+    pub announces_its_end: bool,
 }
 
 impl Obstacle {
@@ -84,6 +86,15 @@ impl Obstacle {
         Self {
             reason,
             message: message.into(),
+            announces_its_end: false,
+        }
+    }
+
+    /// An obstacle in another object of the cluster: when that changes, the trail is visited.
+    pub fn in_cluster(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            announces_its_end: true,
+            ..Self::new(reason, message)
         }
     }
 }
@@ -224,8 +235,8 @@ pub enum Store {
     Missing,
     /// It is there.
     Present {
-        /// Retention in days.
-        days: i32,
+        /// Retention in days, if it is told.
+        days: Option<i32>,
         /// Creation time in seconds; 0 when not told.
         created: i64,
     },

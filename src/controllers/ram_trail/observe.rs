@@ -281,8 +281,7 @@ async fn store(
             looked.observed.store = Store::Present {
                 days: store
                     .retention_days()
-                    .and_then(|days| i32::try_from(days).ok())
-                    .unwrap_or_default(),
+                    .and_then(|days| i32::try_from(days).ok()),
                 created: store.create_time().map_or(0, Timestamp::as_second),
             };
             looked.store = Some(store);

@@ -213,17 +213,31 @@ fn sinks_to_send(
     differences: &mut Differences,
 ) -> Vec<Sink> {
     let mut sinks = found.sinks.clone();
+    let targets: Vec<&str> = found.sinks.iter().map(|sink| sink.log_store.as_str()).collect();
+    let text = found_want("target", targets.join(", "), &copy.log_store);
+    // Of the targets beside ours only the one that the spec itself asked for before may go.
+    let left = applied
+        .map(|applied| applied.log_store_name.as_str())
+        .filter(|left| *left != copy.log_store);
+    sinks.retain(|sink| sink.project != copy.project || Some(sink.log_store.as_str()) != left);
+    if sinks.len() < found.sinks.len() {
+        differences.reduced.push(text.clone());
+    }
+    let others = sinks.len();
     let ours = |sink: &&mut Sink| sink.project == copy.project && sink.log_store == copy.log_store;
     let Some(sink) = sinks.iter_mut().find(ours) else {
-        let targets: Vec<&str> = found.sinks.iter().map(|sink| sink.log_store.as_str()).collect();
-        let text = found_want("target", targets.join(", "), &copy.log_store);
-        if applied.is_some_and(|applied| applied.log_store_name != copy.log_store) {
-            differences.reduced.push(text);
-        } else {
+        if differences.reduced.last() != Some(&text) {
             differences.weakened.push(text);
         }
-        // What stands in the place of our target goes: a job without it copies nothing to us.
-        return vec![wanted_sink(copy)];
+        if others > 0 {
+            differences
+                .exceeds
+                .push(format!("copyTo: the job writes to {others} other targets, want none"));
+        }
+        let mut sink = wanted_sink(copy);
+        sink.name = free_name(&sink.name, &sinks);
+        sinks.push(sink);
+        return sinks;
     };
     if sink.role_arn != copy.role_arn && sink.role_arn != found.role_arn {
         differences
@@ -246,6 +260,15 @@ fn sinks_to_send(
         ));
     }
     sinks
+}
+
+/// A name that none of the sinks has.
+fn free_name(base: &str, sinks: &[Sink]) -> String {
+    let taken = |name: &String| sinks.iter().any(|sink| sink.name == *name);
+    std::iter::once(base.to_owned())
+        .chain((2..).map(|number| format!("{base}-{number}")))
+        .find(|name| !taken(name))
+        .unwrap_or_else(|| base.to_owned())
 }
 
 fn unchanged_spec(copy: &WantedCopy, applied: &AppliedCopy) -> bool {
