@@ -1,14 +1,15 @@
 //! Owns the index that a log store with ActionTrail events needs, and the rule by which it is kept.
 //!
 //! Pure. The preset searches every word and makes the leaves of `event` searchable and countable by name. Keeping it
-//! only adds: keys, options and words of others stay, and fields we do not know stay as they are.
+//! only adds: keys, types, options and words of others stay, and fields we do not know stay as they are.
 
 use serde_json::{Map, Value, json};
 
-/// Characters that separate words (the list that the vendor's own SDK sets by default).
-const TOKENS: [&str; 29] = [
+/// Characters that separate words: the list that the vendor's own SDK sets by default. `-` and `.` are not among them,
+/// so that names and addresses stay whole.
+const TOKENS: [&str; 27] = [
     " ", "\n", "\t", "\r", ",", ";", "[", "]", "{", "}", "(", ")", "&", "^", "*", "#", "@", "~", "=", "<",
-    ">", "/", "\\", "?", ":", "'", "\"", "-", ".",
+    ">", "/", "\\", "?", ":", "'", "\"",
 ];
 
 /// Leaves of `event` that are searched and counted by name. All are text: ids and codes too, so that nothing is lost to
@@ -74,13 +75,8 @@ fn leaf_key() -> Value {
     json!({ "type": "text", "doc_value": true })
 }
 
-/// Words are separated at the documented characters. `-` and `.` are not among them: names and addresses stay whole.
 fn tokens() -> Value {
-    TOKENS
-        .iter()
-        .filter(|token| !["-", "."].contains(token))
-        .copied()
-        .collect()
+    TOKENS.iter().copied().collect()
 }
 
 /// What an index lacks of the preset, and the index with it.
@@ -88,17 +84,26 @@ fn tokens() -> Value {
 pub struct Repair {
     /// What is lacking, in words; empty: nothing.
     pub missing: Vec<String>,
+    /// What has another type than the preset's, in words. A type is never replaced: what is searched by it would be lost.
+    pub other_types: Vec<String>,
     /// The index as found, with what was lacking.
     pub index: Map<String, Value>,
 }
 
 /// Compares an index with the preset. What others put in stays.
 pub fn repair(found: &Map<String, Value>) -> Repair {
-    let mut index = found.clone();
-    let mut missing = Vec::new();
-    repair_line(&mut index, &mut missing);
-    repair_event(&mut index, &mut missing);
-    Repair { missing, index }
+    let mut repair = Repair {
+        index: found.clone(),
+        ..Repair::default()
+    };
+    let Repair {
+        missing,
+        other_types,
+        index,
+    } = &mut repair;
+    repair_line(index, missing);
+    repair_event(index, missing, other_types);
+    repair
 }
 
 fn repair_line(index: &mut Map<String, Value>, missing: &mut Vec<String>) {
@@ -122,7 +127,7 @@ fn repair_line(index: &mut Map<String, Value>, missing: &mut Vec<String>) {
     repair_words("line", found, missing);
 }
 
-fn repair_event(index: &mut Map<String, Value>, missing: &mut Vec<String>) {
+fn repair_event(index: &mut Map<String, Value>, missing: &mut Vec<String>, other_types: &mut Vec<String>) {
     let Some(keys) = object_in(index, "keys") else {
         return;
     };
@@ -131,9 +136,17 @@ fn repair_event(index: &mut Map<String, Value>, missing: &mut Vec<String>) {
         missing.push("the index key event".to_owned());
         return;
     };
-    if event.get("type").and_then(Value::as_str) != Some("json") {
-        event.insert("type".to_owned(), json!("json"));
-        missing.push("the type json of the index key event".to_owned());
+    match event.get("type").and_then(Value::as_str) {
+        Some("json") => {}
+        // Another type has no leaves and no levels, and not every one has words.
+        Some(other) => {
+            other_types.push(format!("the index key event has type {other} in place of json"));
+            return;
+        }
+        None => {
+            event.insert("type".to_owned(), json!("json"));
+            missing.push("the type json of the index key event".to_owned());
+        }
     }
     for option in ["index_all", "doc_value"] {
         if !is_true(event.get(option)) {
@@ -151,10 +164,10 @@ fn repair_event(index: &mut Map<String, Value>, missing: &mut Vec<String>) {
         missing.push("all levels of the index key event (max_depth limits them)".to_owned());
     }
     repair_words("event", event, missing);
-    repair_leaves(event, missing);
+    repair_leaves(event, missing, other_types);
 }
 
-fn repair_leaves(event: &mut Map<String, Value>, missing: &mut Vec<String>) {
+fn repair_leaves(event: &mut Map<String, Value>, missing: &mut Vec<String>, other_types: &mut Vec<String>) {
     let Some(leaves) = object_in(event, "json_keys") else {
         return;
     };
@@ -165,9 +178,17 @@ fn repair_leaves(event: &mut Map<String, Value>, missing: &mut Vec<String>) {
                 missing.push(format!("the index key event.{name}"));
             }
             Some(leaf) => {
-                if leaf.get("type").and_then(Value::as_str) != Some("text") {
-                    leaf.insert("type".to_owned(), json!("text"));
-                    missing.push(format!("the type text of the index key event.{name}"));
+                match leaf.get("type").and_then(Value::as_str) {
+                    Some("text") => {}
+                    Some(other) => {
+                        other_types.push(format!(
+                            "the index key event.{name} has type {other} in place of text"
+                        ));
+                    }
+                    None => {
+                        leaf.insert("type".to_owned(), json!("text"));
+                        missing.push(format!("the type text of the index key event.{name}"));
+                    }
                 }
                 if !is_true(leaf.get("doc_value")) {
                     leaf.insert("doc_value".to_owned(), json!(true));
@@ -234,8 +255,13 @@ mod tests {
 
     #[test]
     fn the_preset_lacks_nothing() {
-        let Repair { missing, index } = repair(&preset());
+        let Repair {
+            missing,
+            other_types,
+            index,
+        } = repair(&preset());
         assert_eq!(missing, Vec::<String>::new());
+        assert_eq!(other_types, Vec::<String>::new());
         assert_eq!(index, preset());
     }
 
@@ -290,7 +316,10 @@ mod tests {
             (|i| i["line"]["include_keys"] = json!(["a"]), "include_keys"),
             (|i| i["line"]["caseSensitive"] = json!(true), "any case of line"),
             (|i| i["line"]["token"] = json!([" "]), "word separators of line"),
-            (|i| i["keys"][EVENT]["type"] = json!("text"), "type json"),
+            (
+                |i| drop(i["keys"][EVENT].as_object_mut().unwrap().remove("type")),
+                "type json",
+            ),
             (|i| i["keys"][EVENT]["index_all"] = json!(false), "index_all"),
             (|i| i["keys"][EVENT]["max_depth"] = json!(1), "max_depth"),
             (
@@ -298,17 +327,44 @@ mod tests {
                 "doc_value of the index key event.eventName",
             ),
             (
-                |i| i["keys"][EVENT]["json_keys"]["serviceName"]["type"] = json!("long"),
+                |i| drop(i["keys"][EVENT]["json_keys"]["serviceName"].as_object_mut().unwrap().remove("type")),
                 "type text of the index key event.serviceName",
             ),
         ];
         for (weaken, named) in table {
             let mut index = preset();
             weaken(&mut index);
-            let Repair { missing, index } = repair(&index);
+            let Repair { missing, index, .. } = repair(&index);
             assert!(missing.iter().any(|m| m.contains(named)), "{named}: {missing:?}");
             assert_eq!(repair(&index).missing, Vec::<String>::new(), "{named}");
         }
+    }
+
+    #[test]
+    fn a_type_that_is_there_is_named_and_never_replaced() {
+        let mut index = preset();
+        index["keys"][EVENT]["json_keys"]["errorCode"]["type"] = json!("long");
+        index["keys"][EVENT]["json_keys"]["errorCode"]["doc_value"] = json!(false);
+        let repaired = repair(&index);
+        assert_eq!(
+            repaired.other_types,
+            ["the index key event.errorCode has type long in place of text"]
+        );
+        assert_eq!(repaired.missing, ["doc_value of the index key event.errorCode"]);
+        let leaf = ["keys", EVENT, "json_keys", "errorCode"];
+        assert_eq!(
+            at(&repaired.index, &leaf),
+            Some(&json!({"type": "long", "doc_value": true}))
+        );
+
+        let mut index = preset();
+        index["keys"][EVENT] = json!({"type": "text", "token": [","]});
+        let repaired = repair(&index);
+        assert_eq!(
+            repaired.other_types,
+            ["the index key event has type text in place of json"]
+        );
+        assert_eq!((repaired.missing.len(), &repaired.index), (0, &index));
     }
 
     /// Any JSON, shaped like an index often enough.
@@ -337,6 +393,17 @@ mod tests {
                 if !["line", "keys"].contains(&name.as_str()) {
                     prop_assert_eq!(repaired.index.get(name), Some(value));
                 }
+            }
+            let types = |index: &Map<String, Value>| -> Vec<Option<String>> {
+                let event = at(index, &["keys", EVENT]);
+                let leaf = |name: &str| event.and_then(|event| event.get("json_keys")?.get(name));
+                std::iter::once(event)
+                    .chain(LEAVES.iter().map(|name| leaf(name)))
+                    .map(|key| key?.get("type")?.as_str().map(str::to_owned))
+                    .collect()
+            };
+            for (before, after) in types(&index).into_iter().zip(types(&repaired.index)) {
+                prop_assert!(before.is_none() || before == after);
             }
             if let Some(keys) = index.get("keys").and_then(Value::as_object) {
                 for (name, value) in keys.iter().filter(|(name, _)| *name != EVENT) {
