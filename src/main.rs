@@ -199,12 +199,12 @@ async fn lead(
         }
     };
     metrics.set_leader(false);
-    // A lease that was lost, or under which something may still run, is not given back: it runs out by itself.
-    let result = ended?;
+    // A lease that was lost, or under which something may still run, is not given back: it runs out by itself. Visits run
+    // on when a controller breaks off.
+    ended??;
     if let Some(candidate) = &mut candidate {
         release(candidate).await;
     }
-    result?;
     if stop.is_cancelled() {
         tracing::info!("ramtrail ends");
         Ok(())

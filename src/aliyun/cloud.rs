@@ -15,7 +15,7 @@ use super::log_service::LogService;
 use super::observer::CallObserver;
 use super::ram::Ram;
 use super::resource_manager::ResourceManager;
-use super::retry::{Caller, RetryPolicy, Shared};
+use super::retry::{Caller, RetryPolicy, Shared, WritePermit};
 use super::sts::Sts;
 use super::transport::HttpSend;
 use super::user_agent::ClusterId;
@@ -49,6 +49,7 @@ impl CloudOptions {
 #[derive(Clone)]
 pub struct Cloud {
     shared: Arc<Shared>,
+    permit: Option<WritePermit>,
 }
 
 impl fmt::Debug for Cloud {
@@ -93,12 +94,21 @@ impl Cloud {
         };
         Self {
             shared: Arc::new(shared),
+            permit: None,
         }
+    }
+
+    /// The same way, on which writes leave only while `permit` says so: it is asked right before each attempt is sent.
+    #[must_use]
+    pub fn writing_while(mut self, permit: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.permit = Some(Arc::new(permit));
+        self
     }
 
     /// Clients that sign with these keys and call this region's endpoints. Nothing is sent.
     pub fn clients(&self, credentials: Arc<dyn CredentialSource>, region: &Region) -> CloudClients {
-        CloudClients::over(Caller::new(Arc::clone(&self.shared), credentials, region.clone()))
+        let caller = Caller::new(Arc::clone(&self.shared), credentials, region.clone());
+        CloudClients::over(caller.with_permit(self.permit.clone()))
     }
 
     /// The corrected clock.

@@ -234,6 +234,9 @@ pub enum ErrorKind {
     /// The call's time would have passed while waiting for its share of the rate. Nothing was sent.
     #[error("no share of the call rate became free in time")]
     Budget,
+    /// Whoever answers for the process's writes withheld this one at the moment of sending. Nothing was sent.
+    #[error("this process may not change anything now")]
+    Withheld,
 }
 
 /// A failed call.
@@ -260,7 +263,7 @@ impl Error {
                 status: 200 | 500.., ..
             }
             | ErrorKind::Credential(CredentialError::Unavailable { .. }) => Class::Transient,
-            ErrorKind::Undecodable { .. } => Class::Unknown,
+            ErrorKind::Undecodable { .. } | ErrorKind::Withheld => Class::Unknown,
             ErrorKind::Credential(_) => Class::CredentialsInvalid,
         }
     }

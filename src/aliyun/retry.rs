@@ -59,6 +59,9 @@ impl Default for RetryPolicy {
 /// A source of randomness: fills the buffer. Arguments of signing and of delays come from here.
 pub type Randomness = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
 
+/// Whether a write may be sent now: asked right before each attempt is sent, after all waiting.
+pub type WritePermit = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// What all callers of a process share.
 pub(super) struct Shared {
     pub(super) sender: Arc<dyn HttpSend>,
@@ -80,6 +83,7 @@ pub struct Caller {
     account: Option<Arc<str>>,
     lane: Lane,
     timeout: Duration,
+    permit: Option<WritePermit>,
 }
 
 impl fmt::Debug for Caller {
@@ -127,7 +131,13 @@ impl Caller {
             account: None,
             lane: Lane::Normal,
             timeout,
+            permit: None,
         }
+    }
+
+    pub(super) fn with_permit(mut self, permit: Option<WritePermit>) -> Self {
+        self.permit = permit;
+        self
     }
 
     pub(super) fn with_account(mut self, account: &str) -> Self {
@@ -360,6 +370,11 @@ impl Run<'_> {
                 shared.retry.attempt_timeout.min(remaining),
             )
             .map_err(ErrorKind::Transport)?;
+        // Waiting for the budget, or between attempts, may have outlived what allowed the write.
+        let permit = self.caller.permit.as_ref();
+        if self.call.operation.is_write() && permit.is_some_and(|permit| !permit()) {
+            return Err(ErrorKind::Withheld);
+        }
         if let Some(previous) = self.info.request_id.take() {
             self.info.earlier_request_ids.push(previous);
         }
@@ -422,7 +437,7 @@ impl Run<'_> {
             }
             ErrorKind::Transport(error) => error.may_have_arrived(),
             ErrorKind::Undecodable { status, .. } => *status < 300 || *status >= 500,
-            ErrorKind::Credential(_) | ErrorKind::Budget => false,
+            ErrorKind::Credential(_) | ErrorKind::Budget | ErrorKind::Withheld => false,
         };
         let outcome_unknown = reached && self.call.operation.effect == Effect::Write;
         Error {

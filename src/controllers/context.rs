@@ -20,7 +20,7 @@ use crate::lease::Leadership;
 use crate::telemetry::{Kind, Metrics};
 
 /// A change must have left before this much of the lease is over.
-const MARGIN: Duration = Duration::from_millis(500);
+pub(super) const MARGIN: Duration = Duration::from_millis(500);
 
 /// What all visits share.
 pub struct Context {

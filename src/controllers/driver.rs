@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::controller::Action;
 use kube::{Api, Resource, ResourceExt};
 use tracing::Instrument;
@@ -16,12 +17,13 @@ use tracing::Instrument;
 use super::cluster::Related;
 use super::context::Context;
 use super::event::{self, Note};
-use super::failure::{Again, Circumstances, Failure, Verdict, judge};
+use super::failure::{Again, Circumstances, Failure, Verdict, judge, without_request_id};
 use super::memory::{backoff, lock, random_fraction, resync};
 use super::object::{Managed, ObjectId, Status, stricter};
 use super::pass::{Pass, Report, protected};
 use crate::api::condition::{
-    PROTECTED, READY, RECONCILING, STALLED, SYNCED, Statement, Status as Truth, find, reason,
+    DELIVERING, LOGGING, PROTECTED, READY, RECONCILING, STALLED, SYNCED, Statement, Status as Truth, find,
+    reason,
 };
 use crate::api::v1alpha1::{DeletionPolicy, ManagementPolicy};
 use crate::telemetry::Outcome;
@@ -190,16 +192,49 @@ fn first_statements() -> Vec<Statement> {
 async fn pause<K: Kind>(pass: &mut Pass<K>) -> Result<End, Failure> {
     let text = "Paused by the annotation ramtrail.io/paused; remove it to go on";
     let weak = [(reason::PAUSED, "Paused: a weakening would not be seen".to_owned())];
-    pass.state(&[
+    let mut statements = vec![
         Statement::new(READY, Truth::Unknown, reason::PAUSED, text),
         Statement::new(SYNCED, Truth::Unknown, reason::PAUSED, text),
         Statement::new(RECONCILING, Truth::False, reason::PAUSED, ""),
         Statement::new(STALLED, Truth::False, reason::NOT_STALLED, ""),
         protected(ManagementPolicy::Enforce, &weak),
-    ]);
+    ];
+    if tells_of_logging(pass.status.conditions()) {
+        statements.extend(
+            [LOGGING, DELIVERING].map(|type_| Statement::new(type_, Truth::Unknown, reason::PAUSED, text)),
+        );
+    }
+    pass.state(&statements);
     pass.save().await?;
     note_conditions(pass);
     Ok((Outcome::Ok, Action::await_change()))
+}
+
+/// Whether a kind tells of logging and delivery, and has said something of them before.
+fn tells_of_logging(conditions: &[Condition]) -> bool {
+    find(conditions, LOGGING).is_some()
+}
+
+/// What is new in the Stalled condition, for an Event: a person must act, and was not told the same before.
+fn news_of_stalled<'a>(before: Option<&Condition>, now: Option<&'a Condition>) -> Option<&'a Condition> {
+    let now = now.filter(|now| now.status == Truth::True.as_str())?;
+    let told = before.is_some_and(|before| {
+        before.status == now.status
+            && before.reason == now.reason
+            && without_request_id(&before.message) == without_request_id(&now.message)
+    });
+    (!told).then_some(now)
+}
+
+async fn tell_stalled<K: Kind>(pass: &Pass<K>, before: Option<&Condition>) {
+    let now = find(pass.status.conditions(), STALLED);
+    let Some(news) = news_of_stalled(before, now) else {
+        return;
+    };
+    if let Some(reason) = reason::ALL.iter().find(|reason| **reason == news.reason) {
+        pass.tell(Note::warning(reason, "Visit", news.message.clone()))
+            .await;
+    }
 }
 
 async fn finish<K: Kind>(pass: &mut Pass<K>, report: &Report) -> Result<End, Failure> {
@@ -210,10 +245,16 @@ async fn finish<K: Kind>(pass: &mut Pass<K>, report: &Report) -> Result<End, Fai
     if pass.enforces() {
         pass.status.set_plan(Vec::new());
     }
+    let before = find(pass.status.conditions(), STALLED).cloned();
     pass.state(&report.complete());
     pass.save().await?;
     note_conditions(pass);
-    lock(&pass.memory).failures = 0;
+    tell_stalled(pass, before.as_ref()).await;
+    {
+        let mut memory = lock(&pass.memory);
+        memory.failures = 0;
+        memory.tampers.visit_ended();
+    }
     let pause = resync(
         pass.ctx.settings.resync_interval,
         &pass.object.uid().unwrap_or_default(),
@@ -254,6 +295,7 @@ async fn fail<K: Kind>(pass: &mut Pass<K>, failure: &Failure) -> End {
             acquired: pass.status.claim().is_some(),
             failures,
             stale,
+            logs: tells_of_logging(pass.status.conditions()),
             caller: pass.caller(),
         },
     );
@@ -263,22 +305,13 @@ async fn fail<K: Kind>(pass: &mut Pass<K>, failure: &Failure) -> End {
         tracing::warn!(reason = verdict.reason, failures, "the visit failed: {failure}");
         pass.ctx.metrics.reconcile_failed(K::KIND.into(), verdict.reason);
     }
-    let told = find(pass.status.conditions(), STALLED).map(|c| (c.status.clone(), c.reason.clone()));
-    let news = told.is_none_or(|(status, told)| status != Truth::True.as_str() || told != verdict.reason);
+    let before = find(pass.status.conditions(), STALLED).cloned();
     pass.state(&verdict.statements);
     if let Err(error) = pass.save().await {
         tracing::warn!(%error, "cannot write the status");
     }
     note_conditions(pass);
-    if verdict.stalled && news {
-        let text = verdict
-            .statements
-            .iter()
-            .find(|s| s.type_ == STALLED)
-            .map_or("", |s| s.message.as_str())
-            .to_owned();
-        pass.tell(Note::warning(verdict.reason, "Visit", text)).await;
-    }
+    tell_stalled(pass, before.as_ref()).await;
     let outcome = if waiting { Outcome::Requeue } else { Outcome::Error };
     (outcome, Action::requeue(delay(pass, &verdict, failures)))
 }
@@ -314,7 +347,10 @@ async fn delete<K: Kind>(pass: &mut Pass<K>) -> Result<End, Failure> {
             Statement::new(RECONCILING, Truth::False, reason::PAUSED, ""),
         ]);
         pass.save().await?;
-        return Ok((Outcome::Ok, Action::await_change()));
+        // Its namespace may be deleted later, which changes nothing in the object.
+        let interval = pass.ctx.settings.resync_interval;
+        let pace = resync(interval, &pass.object.uid().unwrap_or_default());
+        return Ok((Outcome::Ok, Action::requeue(pace)));
     }
     pass.policy = effective_policy(pass);
     if !pass.enforces() {
@@ -334,8 +370,8 @@ async fn delete<K: Kind>(pass: &mut Pass<K>) -> Result<End, Failure> {
         DeletionPolicy::Retain => "Being deleted; the cloud side stays and is marked as released",
         DeletionPolicy::Delete => "Being deleted, with the cloud side",
     };
-    // While access is lost the conditions say so.
-    if lock(&pass.memory).access_lost.is_none() {
+    // While it cannot be settled the conditions say why.
+    if lock(&pass.memory).unsettled.is_none() {
         deleting(pass, intent).await?;
     }
     match K::release(pass).await {
@@ -354,22 +390,28 @@ async fn deleting<K: Kind>(pass: &mut Pass<K>, text: &str) -> Result<(), Failure
     Ok(())
 }
 
-/// Settling the cloud side failed: without usable access the object is freed after the grace, or at once when its
-/// namespace goes.
+/// Settling the cloud side failed: the object is freed after the grace, whatever the cloud answers, and without usable
+/// access at once when its namespace goes.
 async fn stuck<K: Kind>(pass: &mut Pass<K>, failure: Failure) -> Result<End, Failure> {
-    if !failure.is_no_access() {
-        lock(&pass.memory).access_lost = None;
+    if !failure.keeps_unsettled() {
+        if matches!(failure, Failure::Waiting { .. }) {
+            lock(&pass.memory).unsettled = None;
+        }
         return Err(failure);
     }
-    let since = *lock(&pass.memory).access_lost.get_or_insert_with(Instant::now);
+    let since = *lock(&pass.memory).unsettled.get_or_insert_with(Instant::now);
     let failures = lock(&pass.memory).failures + 1;
     let grace = pass.ctx.settings.deletion_grace;
     if since.elapsed() >= grace {
-        let text = format!("for {grace:?} there was no usable access ({failure})");
+        let text = format!("for {grace:?} {} ({failure})", obstacle(&failure));
         return free(pass, &text).await;
     }
-    if (!failure.may_pass() || failures >= FAILURES_IN_TERMINATING) && is_terminating(pass).await {
-        let text = format!("its namespace is being deleted and there is no usable access ({failure})");
+    let lasting = failure.is_no_access() && !failure.may_pass();
+    if (lasting || failures >= FAILURES_IN_TERMINATING) && is_terminating(pass).await {
+        let text = format!(
+            "its namespace is being deleted and {} ({failure})",
+            obstacle(&failure)
+        );
         return free(pass, &text).await;
     }
     let left = grace.saturating_sub(since.elapsed());
@@ -379,6 +421,14 @@ async fn stuck<K: Kind>(pass: &mut Pass<K>, failure: Failure) -> Result<End, Fai
         outcome,
         Action::requeue(wait.min(left).max(Duration::from_millis(50))),
     ))
+}
+
+fn obstacle(failure: &Failure) -> &'static str {
+    if failure.is_no_access() {
+        "there was no usable access"
+    } else {
+        "the cloud refused it"
+    }
 }
 
 /// Whether the object's namespace is being deleted. Not knowing means no: the grace ends the wait anyway.
@@ -419,4 +469,42 @@ async fn let_go<K: Kind>(pass: &mut Pass<K>) -> Result<End, Failure> {
     pass.remove_finalizer().await?;
     tracing::info!("the object is let go");
     Ok((Outcome::Ok, Action::await_change()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::condition;
+    use k8s_openapi::jiff::Timestamp;
+
+    fn stalled(status: Truth, reason: &'static str, message: &str) -> Option<Condition> {
+        let said = [Statement::new(STALLED, status, reason, message)];
+        condition::merge(&[], &said, Some(1), Timestamp::UNIX_EPOCH).pop()
+    }
+
+    #[test]
+    fn a_person_is_told_of_every_new_thing_to_do_and_of_none_twice() {
+        let idle = || stalled(Truth::False, reason::NOT_STALLED, "");
+        let denied = |what: &str| stalled(Truth::True, reason::DENIED, what);
+        let table = [
+            (None, denied("a"), true),
+            (idle(), denied("a"), true),
+            (denied("a (request 1)"), denied("a (request 2)"), false),
+            (denied("a"), denied("b"), true),
+            (
+                denied("a"),
+                stalled(Truth::True, reason::DELIVERY_BROKEN, "a"),
+                true,
+            ),
+            (denied("a"), idle(), false),
+            (idle(), idle(), false),
+        ];
+        for (before, now, news) in table {
+            assert_eq!(
+                news_of_stalled(before.as_ref(), now.as_ref()).is_some(),
+                news,
+                "{before:?} {now:?}"
+            );
+        }
+    }
 }

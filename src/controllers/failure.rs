@@ -4,7 +4,9 @@
 //! Pure. Only the driver turns a verdict into a status, an event and a delay.
 
 use crate::aliyun::error::{Class, Error as CloudError, ErrorKind};
-use crate::api::condition::{PROTECTED, READY, RECONCILING, STALLED, SYNCED, Statement, Status, reason};
+use crate::api::condition::{
+    DELIVERING, LOGGING, PROTECTED, READY, RECONCILING, STALLED, SYNCED, Statement, Status, reason,
+};
 
 /// Why a pass ended early.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +122,20 @@ impl Failure {
         }
     }
 
+    /// Whether a deletion that fails so counts towards its grace: everything but what is awaited for moments, and what is
+    /// no matter of the cloud.
+    pub fn keeps_unsettled(&self) -> bool {
+        matches!(self, Self::Cloud { .. }) || self.is_no_access()
+    }
+
+    /// Whether nothing is wrong: something is awaited, or the visit starts again or ends for reasons of its own.
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::Waiting { .. } | Self::Outdated | Self::NotLeading | Self::Kube(_)
+        )
+    }
+
     /// Whether the cloud certainly did nothing: it answered, and refused.
     pub fn is_definite(&self) -> bool {
         match self {
@@ -175,6 +191,8 @@ pub struct Circumstances<'a> {
     pub failures: u32,
     /// Whether the last good observation is older than three resyncs.
     pub stale: bool,
+    /// Whether its conditions tell of logging and delivery.
+    pub logs: bool,
     /// Who calls the cloud, for "grant it to".
     pub caller: Option<&'a str>,
 }
@@ -337,8 +355,11 @@ fn passing(reason: &'static str, message: &str, now: &Circumstances<'_>, at_once
             statements.push(Statement::new(READY, ready, reason, message));
         } else if at_once {
             statements.push(Statement::new(READY, Status::Unknown, reason, message));
+            statements.push(Statement::new(PROTECTED, Status::Unknown, reason, message));
+            statements.extend(unseen(now, message));
         } else if now.stale {
             statements.extend(stale(message));
+            statements.extend(unseen(now, message));
         }
     }
     Verdict {
@@ -357,6 +378,15 @@ fn stale(message: &str) -> [Statement; 2] {
     ]
 }
 
+/// What cannot be looked at is not known to log and to deliver.
+fn unseen(now: &Circumstances<'_>, message: &str) -> Vec<Statement> {
+    let types = if now.logs { &[LOGGING, DELIVERING][..] } else { &[] };
+    types
+        .iter()
+        .map(|type_| Statement::new(type_, Status::Unknown, reason::NOT_OBSERVED, message))
+        .collect()
+}
+
 fn stalled(reason: &'static str, message: &str, now: &Circumstances<'_>) -> Verdict {
     // What was acquired and cannot be looked at may well be as it should; what was not acquired is not there.
     let unknown = now.acquired && now.phase == Phase::Observing;
@@ -371,6 +401,9 @@ fn stalled(reason: &'static str, message: &str, now: &Circumstances<'_>) -> Verd
         statements.push(Statement::new(PROTECTED, Status::False, reason, message));
     } else if unknown {
         statements.push(Statement::new(PROTECTED, Status::Unknown, reason, message));
+    }
+    if now.phase == Phase::Observing {
+        statements.extend(unseen(now, message));
     }
     Verdict {
         statements,
@@ -399,6 +432,10 @@ fn waiting(reason: &'static str, message: &str, soon: bool, now: &Circumstances<
     ];
     if !now.acquired {
         statements.push(Statement::new(PROTECTED, Status::False, reason, message));
+    } else if now.stale && now.phase == Phase::Observing {
+        let [_, protected] = stale(message);
+        statements.push(protected);
+        statements.extend(unseen(now, message));
     }
     Verdict {
         statements,
@@ -457,6 +494,7 @@ mod tests {
             acquired,
             failures,
             stale: false,
+            logs: true,
             caller: Some("acs:ram::1:user/operator"),
         }
     }
@@ -501,6 +539,65 @@ mod tests {
             (ready.status, ready.reason),
             (Status::Unknown, reason::OBSERVATION_STALE)
         );
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_not_said_to_log_deliver_or_be_protected() {
+        let mut stale = circumstances(Phase::Observing, true, 9);
+        stale.stale = true;
+        let waiting = Failure::waiting(reason::PROJECT_NOT_FOUND, "w");
+        let fresh = circumstances(Phase::Observing, true, 1);
+        let unknown = [PROTECTED, LOGGING, DELIVERING];
+        let table: [(&str, Failure, &Circumstances<'_>, &[&str]); 8] = [
+            ("old observation", cloud(Class::Transient), &stale, &unknown),
+            ("old observation, reference gone", waiting, &stale, &unknown),
+            ("denied", cloud(Class::Denied), &fresh, &unknown),
+            ("bad keys", cloud(Class::CredentialsInvalid), &fresh, &unknown),
+            ("old keys", cloud(Class::CredentialsExpired), &fresh, &unknown),
+            (
+                "no Secret",
+                Failure::stalled(reason::CREDENTIALS_NOT_FOUND, "s"),
+                &fresh,
+                &unknown,
+            ),
+            ("one failed read", cloud(Class::Transient), &fresh, &[]),
+            (
+                "a failed write after a look",
+                cloud(Class::Denied),
+                &circumstances(Phase::Applying, true, 1),
+                &[],
+            ),
+        ];
+        for (name, failure, now, expected) in table {
+            let verdict = judge(&failure, now);
+            let found: Vec<&str> = unknown
+                .into_iter()
+                .filter(|type_| said(&verdict, type_).is_some_and(|s| s.status == Status::Unknown))
+                .collect();
+            assert_eq!(found, expected, "{name}");
+            // A kind without these conditions does not get them.
+            let verdict = judge(&failure, &Circumstances { logs: false, ..*now });
+            assert!(
+                said(&verdict, LOGGING).is_none() && said(&verdict, DELIVERING).is_none(),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn whatever_the_cloud_answers_a_deletion_ends() {
+        for class in Class::ALL {
+            assert!(cloud(class).keeps_unsettled(), "{class}");
+        }
+        assert!(Failure::stalled(reason::INVALID_SPEC, "s").keeps_unsettled());
+        assert!(Failure::waiting(reason::PROJECT_NOT_FOUND, "w").keeps_unsettled());
+        for passing in [
+            Failure::waiting_soon(reason::DELETING, "w"),
+            Failure::Outdated,
+            Failure::NotLeading,
+        ] {
+            assert!(!passing.keeps_unsettled(), "{passing}");
+        }
     }
 
     #[test]

@@ -327,7 +327,14 @@ mod tests {
                 "doc_value of the index key event.eventName",
             ),
             (
-                |i| drop(i["keys"][EVENT]["json_keys"]["serviceName"].as_object_mut().unwrap().remove("type")),
+                |i| {
+                    drop(
+                        i["keys"][EVENT]["json_keys"]["serviceName"]
+                            .as_object_mut()
+                            .unwrap()
+                            .remove("type"),
+                    )
+                },
                 "type text of the index key event.serviceName",
             ),
         ];

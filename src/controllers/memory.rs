@@ -2,7 +2,7 @@
 //! survive a restart is in the status or in the cloud.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,14 +20,16 @@ pub struct ObjectMemory {
     pub last_good: Instant,
     /// The version of the object that our newest write made: an older copy from the watch is not believed.
     pub written_version: Option<String>,
-    /// Since when a deletion has had no usable access.
-    pub access_lost: Option<Instant>,
+    /// Since when the cloud side of a deletion cannot be settled.
+    pub unsettled: Option<Instant>,
     /// When the claim was made, until it is confirmed.
     pub claimed_at: Option<Instant>,
     /// When a create call succeeded whose result has not been seen yet.
     pub created_at: Option<Instant>,
-    /// Whether every create call under the open note was refused: nothing can have been made.
-    pub create_refused: bool,
+    /// Since when what the object holds has been missing, in every look.
+    pub missing_since: Option<Instant>,
+    /// The weakenings that were told and stay.
+    pub tampers: Tampers,
     events: (Instant, u32),
     slot: Option<Box<dyn Any + Send>>,
 }
@@ -38,10 +40,11 @@ impl ObjectMemory {
             failures: 0,
             last_good: now,
             written_version: None,
-            access_lost: None,
+            unsettled: None,
             claimed_at: None,
             created_at: None,
-            create_refused: false,
+            missing_since: None,
+            tampers: Tampers::default(),
             events: (now, 0),
             slot: None,
         }
@@ -56,6 +59,13 @@ impl ObjectMemory {
         self.events.1 <= EVENTS_PER_WINDOW
     }
 
+    /// What the object holds is missing at `now`: since when, if it was missing in the look before too.
+    pub fn gone_since(&mut self, now: Instant) -> Option<Instant> {
+        let before = self.missing_since;
+        self.missing_since.get_or_insert(now);
+        before
+    }
+
     /// What a kind keeps here for itself.
     ///
     /// # Panics
@@ -68,6 +78,36 @@ impl ObjectMemory {
             .as_mut()
             .and_then(|slot| slot.downcast_mut())
             .expect("the slot was just filled with this type")
+    }
+}
+
+/// Weakenings that were told and are not put right.
+#[derive(Debug, Default)]
+pub struct Tampers {
+    told: Option<BTreeSet<String>>,
+    found: BTreeSet<String>,
+}
+
+impl Tampers {
+    /// Whether a finding is to be told: it is put right, or was not told since it came up. `before` is the one that the
+    /// status tells of, for a process that does not remember.
+    pub fn is_news(&mut self, what: &str, repaired: bool, before: Option<String>) -> bool {
+        let told = self.told.get_or_insert_with(|| before.into_iter().collect());
+        if repaired {
+            told.remove(what);
+            self.found.remove(what);
+            return true;
+        }
+        self.found.insert(what.to_owned());
+        told.insert(what.to_owned())
+    }
+
+    /// A visit reached its end: what it did not find again may come up anew.
+    pub fn visit_ended(&mut self) {
+        let found = std::mem::take(&mut self.found);
+        if let Some(told) = &mut self.told {
+            told.retain(|what| found.contains(what));
+        }
     }
 }
 
@@ -171,6 +211,35 @@ mod tests {
         let mut memory = ObjectMemory::new(now);
         assert_eq!((0..50).filter(|_| memory.may_tell(now)).count(), 20);
         assert!(memory.may_tell(now + EVENT_WINDOW + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn findings_that_stay_are_told_once_each() {
+        let mut tampers = Tampers::default();
+        let before = || Some("off".to_owned());
+        // The status of the process before tells of one of them.
+        assert!(!tampers.is_news("off", false, before()));
+        assert!(tampers.is_news("narrowed", false, before()));
+        tampers.visit_ended();
+        for _ in 0..3 {
+            assert!(!tampers.is_news("off", false, None) && !tampers.is_news("narrowed", false, None));
+            tampers.visit_ended();
+        }
+        assert!(tampers.is_news("off", true, None), "put right");
+        assert!(tampers.is_news("off", false, None), "and again");
+        // "narrowed" is not found any more; when it comes back it is news.
+        tampers.visit_ended();
+        assert!(tampers.is_news("narrowed", false, None));
+    }
+
+    #[test]
+    fn what_is_missing_once_is_not_gone() {
+        let now = Instant::now();
+        let mut memory = ObjectMemory::new(now);
+        assert_eq!(memory.gone_since(now), None);
+        assert_eq!(memory.gone_since(now + Duration::from_secs(9)), Some(now));
+        memory.missing_since = None;
+        assert_eq!(memory.gone_since(now), None);
     }
 
     #[test]

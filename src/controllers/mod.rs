@@ -105,7 +105,10 @@ pub async fn run(
     leadership: Leadership,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
-    let cloud = cloud(&settings, &metrics)?;
+    let cloud = cloud(&settings, &metrics)?.writing_while({
+        let leadership = leadership.clone();
+        move || leadership.holds_for(context::MARGIN)
+    });
     let (scopes, inputs): (Vec<_>, Vec<_>) = namespaces(&settings).into_iter().map(Scope::new).unzip();
     let cluster = Cluster::new(scopes.clone());
     let gate = Gate::new(client.clone(), cloud);

@@ -21,6 +21,7 @@ use super::failure::{Failure, Phase, without_request_id};
 use super::memory::{ObjectMemory, lock};
 use super::object::{Managed, ObjectId, Status};
 use super::ownership::Owner;
+use crate::aliyun::error::{Error as CloudError, ErrorKind};
 use crate::aliyun::{Answer, CallResult};
 use crate::api::condition::{self, Statement, reason};
 use crate::api::v1alpha1::{Claim, ManagementPolicy, PendingCreate, Tamper};
@@ -154,15 +155,15 @@ impl<K: Managed> Pass<K> {
     /// Makes a call that changes something, if this process leads and the policy allows it.
     ///
     /// # Errors
-    /// The failed call; [`Failure::NotLeading`].
+    /// The failed call; [`Failure::NotLeading`]; stalled under Observe, before anything is sent.
     pub async fn change<T>(
         &mut self,
         doing: impl Into<String>,
         call: impl Future<Output = CallResult<T>>,
     ) -> Result<Answer<T>, Failure> {
-        debug_assert!(self.enforces(), "nothing is changed under Observe");
-        self.ctx.must_lead()?;
         let doing = doing.into();
+        may_change(self.policy, &doing)?;
+        self.ctx.must_lead()?;
         let result = call.await;
         self.changes += 1;
         match result {
@@ -177,7 +178,7 @@ impl<K: Managed> Pass<K> {
             }
             Err(error) => {
                 self.ctx.ledger.note(&error.call);
-                Err(Failure::cloud(doing, error))
+                Err(failed_change(doing, error))
             }
         }
     }
@@ -198,7 +199,8 @@ impl<K: Managed> Pass<K> {
     }
 
     /// Sends the create call, noted in the status before. What is remembered of it: that it succeeded, so that it is
-    /// not sent again while its result is not shown yet, or that it was refused, so that nothing need be settled.
+    /// not sent again while its result is not shown yet. When it was refused, and no earlier call is open, the note is
+    /// taken back: what somebody else makes under the name is not ours.
     pub async fn create<T>(
         &mut self,
         access: &Access,
@@ -206,25 +208,36 @@ impl<K: Managed> Pass<K> {
         call: impl Future<Output = CallResult<T>>,
     ) -> Result<Answer<T>, Failure> {
         let open = self.status.pending_create().cloned();
-        let clean = open.is_none() || lock(&self.memory).create_refused;
+        let first = open.is_none();
         if !open.is_some_and(|open| acquisition::is_fresh(&open, access.clients.cloud_now())) {
             self.begin_create(access).await?;
         }
-        lock(&self.memory).create_refused = false;
         let result = self.change(doing, call).await;
-        let mut memory = lock(&self.memory);
         match &result {
-            Ok(_) => memory.created_at = Some(Instant::now()),
-            Err(failure) => memory.create_refused = clean && failure.is_definite(),
+            Ok(_) => lock(&self.memory).created_at = Some(Instant::now()),
+            Err(failure) if note_is_settled(first, failure) => self.status.set_pending_create(None),
+            Err(_) => {}
         }
-        drop(memory);
         result
+    }
+
+    /// Whether what this object holds is gone: it was missing in looks long enough apart. One look proves nothing, since the
+    /// cloud does not show everything everywhere at once.
+    pub fn is_gone(&self) -> bool {
+        let now = Instant::now();
+        lock(&self.memory)
+            .gone_since(now)
+            .is_some_and(|since| now.duration_since(since) >= GONE)
+    }
+
+    /// What this object holds was seen.
+    pub fn is_there(&self) {
+        lock(&self.memory).missing_since = None;
     }
 
     /// Whether the object holds something in the cloud, or may.
     pub fn may_hold_something(&self) -> bool {
-        let pending = self.status.pending_create().is_some() && !lock(&self.memory).create_refused;
-        self.status.claim().is_some() || pending
+        self.status.claim().is_some() || self.status.pending_create().is_some()
     }
 
     /// The thing in the cloud is ours from now on: the claim goes into the status, the open create is settled, and the
@@ -235,7 +248,7 @@ impl<K: Managed> Pass<K> {
         let mut memory = lock(&self.memory);
         memory.claimed_at = Some(Instant::now());
         memory.created_at = None;
-        memory.create_refused = false;
+        memory.missing_since = None;
     }
 
     /// Makes an unconfirmed claim final when its mark was read as ours late enough; tells how long is left otherwise.
@@ -258,19 +271,21 @@ impl<K: Managed> Pass<K> {
         Some(left)
     }
 
-    /// A weakening from outside was found: status, metric and Event say so, and whether it was put right.
+    /// A weakening from outside was found: status, metric and Event say so, and whether it was put right. What stays is
+    /// told once, not at every visit that finds it again.
     pub async fn tampered(&mut self, action: TamperAction, what: &str, repaired: bool) {
-        let known = self
-            .status
-            .last_tamper()
-            .is_some_and(|t| t.what == what && !t.repaired && !repaired);
-        if known {
+        let what = cut(what);
+        let before = self.status.last_tamper();
+        let before = before
+            .filter(|tamper| !tamper.repaired)
+            .map(|tamper| tamper.what.clone());
+        if !lock(&self.memory).tampers.is_news(&what, repaired, before) {
             return;
         }
         let now = second(self.ctx.gate.cloud().clock().cloud_now());
         self.status.set_last_tamper(Some(Tamper {
             time: now,
-            what: cut(what),
+            what: what.clone(),
             repaired,
         }));
         self.ctx.metrics.tampered(K::KIND.into(), action);
@@ -419,6 +434,33 @@ impl<K: Managed> Pass<K> {
     }
 }
 
+/// How long what an object holds must have been missing until it counts as gone.
+const GONE: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Under Observe nothing may be changed, whoever asks.
+fn may_change(policy: ManagementPolicy, doing: &str) -> Result<(), Failure> {
+    if policy == ManagementPolicy::Enforce {
+        return Ok(());
+    }
+    Err(Failure::stalled(
+        reason::OBSERVE_ONLY,
+        format!("managementPolicy is Observe, so ramtrail does not {doing}"),
+    ))
+}
+
+/// A mutating call that failed; one that was held back because the lease ran out while it waited was never sent.
+fn failed_change(doing: String, error: CloudError) -> Failure {
+    if error.kind == ErrorKind::Withheld {
+        return Failure::NotLeading;
+    }
+    Failure::cloud(doing, error)
+}
+
+/// Whether a failed create leaves nothing that its note could stand for: it was refused, and it was the first under it.
+fn note_is_settled(first: bool, failure: &Failure) -> bool {
+    first && failure.is_definite()
+}
+
 /// An object that is gone has changed under the visit.
 fn gone_is_outdated<T>(result: Result<T, kube::Error>) -> Result<T, Failure> {
     result.map_err(|error| match &error {
@@ -545,6 +587,64 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::api::v1alpha1::AuditProjectStatus;
+
+    fn refused(code: &str, kind: Option<ErrorKind>, outcome_unknown: bool) -> CloudError {
+        use crate::aliyun::error::{ApiError, CallInfo};
+        use crate::aliyun::{Class, Service};
+        let api = ApiError {
+            service: Service::LogService,
+            action: "CreateLogStore",
+            status: 400,
+            code: code.into(),
+            message: String::new(),
+            request_id: None,
+            retry_after: None,
+            class: Class::Denied,
+            permission: None,
+        };
+        CloudError {
+            kind: kind.unwrap_or(ErrorKind::Api(api)),
+            call: Box::new(CallInfo {
+                service: Service::LogService,
+                action: "CreateLogStore",
+                call_id: "c".into(),
+                request_id: None,
+                earlier_request_ids: vec![],
+                attempts: 1,
+                signed_at: Timestamp::UNIX_EPOCH,
+                cloud_time: Timestamp::UNIX_EPOCH,
+            }),
+            outcome_unknown,
+        }
+    }
+
+    #[test]
+    fn the_note_of_a_refused_create_is_taken_back_unless_an_earlier_call_is_open() {
+        let refusal = || failed_change("create".into(), refused("Unauthorized", None, false));
+        let doubt = || failed_change("create".into(), refused("InternalServerError", None, true));
+        let withheld = failed_change("create".into(), refused("", Some(ErrorKind::Withheld), false));
+        assert!(note_is_settled(true, &refusal()));
+        assert!(!note_is_settled(false, &refusal()));
+        assert!(!note_is_settled(true, &doubt()));
+        assert!(!note_is_settled(true, &withheld));
+        assert!(matches!(withheld, Failure::NotLeading));
+    }
+
+    #[test]
+    fn nothing_is_changed_under_observe() {
+        assert!(may_change(ManagementPolicy::Enforce, "create it").is_ok());
+        let refusal = may_change(ManagementPolicy::Observe, "create it").unwrap_err();
+        assert!(
+            matches!(
+                refusal,
+                Failure::Stalled {
+                    reason: reason::OBSERVE_ONLY,
+                    ..
+                }
+            ),
+            "{refusal}"
+        );
+    }
 
     #[test]
     fn statuses_are_compared_without_the_times_of_conditions() {

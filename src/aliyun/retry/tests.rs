@@ -591,3 +591,28 @@ async fn a_call_whose_time_is_over_is_not_sent() {
     assert_eq!(error.kind, ErrorKind::Budget);
     assert!(!error.outcome_unknown, "nothing was sent");
 }
+
+#[tokio::test]
+async fn a_write_that_may_no_longer_be_sent_is_withheld_at_every_attempt() {
+    // The permit ends between the first attempt and its repetition.
+    let stage = Stage::new([rpc_error(400, "Throttling"), response(200, &[], PROJECT_BODY)]);
+    let left = Arc::new(AtomicUsize::new(1));
+    let permit = Arc::clone(&left);
+    let cloud = stage.cloud.clone().writing_while(move || {
+        permit
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+            .is_ok()
+    });
+    let keys = StaticCredentials::new("test", Credential::new("a", "bbbb"));
+    let clients = cloud.clients(Arc::new(keys), &Region::new("cn-hangzhou").unwrap());
+    let error = clients
+        .action_trail
+        .create_trail("ram-audit", &settings())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Withheld);
+    assert!(!error.outcome_unknown);
+    assert_eq!(stage.sent().len(), 1, "only the attempt that was allowed");
+    clients.log_service.get_project(&project()).await.unwrap();
+    assert_eq!(stage.sent().len(), 2, "reads need no permit");
+}

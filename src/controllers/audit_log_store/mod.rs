@@ -35,6 +35,8 @@ use crate::telemetry::TamperAction;
 
 /// How long after a create call was answered the store may still not be shown.
 const VISIBILITY: Duration = Duration::from_secs(120);
+/// When the result of a change is looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 impl Kind for AuditLogStore {
     async fn visit(pass: &mut Pass<Self>) -> Result<Report, Failure> {
@@ -59,8 +61,9 @@ impl Kind for AuditLogStore {
             pass.observed();
             return Ok(status::observe_only(pass, observed.as_ref(), &decision, &plan));
         }
-        if observed.is_none() {
-            may_create(pass, &project, &name)?;
+        match &observed {
+            None => may_create(pass, &project, &name, &decision)?,
+            Some(_) => pass.is_there(),
         }
         pass.observed();
         enforce(
@@ -288,6 +291,7 @@ fn may_create(
     pass: &Pass<AuditLogStore>,
     project: &AuditProject,
     name: &LogStoreName,
+    decision: &Decision,
 ) -> Result<(), Failure> {
     if project.is_deleting() {
         return Err(Failure::waiting(
@@ -299,17 +303,45 @@ fn may_create(
     if created.is_some_and(|at| at.elapsed() < VISIBILITY) {
         return Err(invisible(name));
     }
+    if *decision == Decision::CreateAgain && !pass.is_gone() {
+        return Err(Failure::waiting_soon(
+            reason::AWAITING_VISIBILITY,
+            format!("Log store {name} is not shown; it is looked for once more before it is created again"),
+        ));
+    }
     Ok(())
 }
 
+/// Brings about what is planned. What was found weakened is said to be so when it cannot be put right.
 async fn enforce(
+    pass: &mut Pass<AuditLogStore>,
+    target: Target<'_>,
+    observed: Option<Observed>,
+    decision: &Decision,
+    plan: Plan,
+) -> Result<Report, Failure> {
+    let drift = drifted(pass, decision, &plan, observed.as_ref(), target.owner);
+    let result = converge(pass, target, observed, decision, plan, &drift).await;
+    if let Err(failure) = &result {
+        if !drift.is_empty() {
+            pass.state(&status::weakened(&drift));
+        }
+        // While something must become visible first, it is neither put right nor not.
+        if !failure.is_passing() {
+            tell_drift(pass, &drift, false).await;
+        }
+    }
+    result
+}
+
+async fn converge(
     pass: &mut Pass<AuditLogStore>,
     target: Target<'_>,
     mut observed: Option<Observed>,
     decision: &Decision,
     plan: Plan,
+    drift: &[Drift],
 ) -> Result<Report, Failure> {
-    let drift = drifted(pass, decision, &plan, observed.as_ref(), target.owner);
     let Plan { mut steps, excess } = plan;
     if let Some(Action::Create {
         retention_days,
@@ -339,8 +371,8 @@ async fn enforce(
     for step in &steps {
         apply(pass, target, &mut observed, &step.action).await?;
     }
-    tell_changes(pass, &steps, decision, &drift).await;
-    tell_drift(pass, &drift).await;
+    tell_changes(pass, &steps, decision, drift).await;
+    tell_drift(pass, drift, true).await;
     show(pass, &observed);
     if *decision != Decision::Contested {
         pass.status.applied = Some(AppliedLogStore {
@@ -353,7 +385,18 @@ async fn enforce(
         pass.confirm()
     };
     let found = observed.found(target.owner);
-    Ok(status::enforced(pass, &found, decision, &excess, !drift.is_empty()).again_in(left))
+    // What was changed is looked at, not taken for done.
+    let look = changed(decision, &steps).then_some(LOOK_AGAIN);
+    Ok(
+        status::enforced(pass, &found, decision, &excess, !drift.is_empty())
+            .again_in(left)
+            .again_in(look),
+    )
+}
+
+/// Whether a store that was ours already was changed, mark apart, which is read back at once.
+fn changed(decision: &Decision, steps: &[Step<Action>]) -> bool {
+    matches!(decision, Decision::Keep | Decision::Contested) && !steps.is_empty()
 }
 
 /// What was found, for status and metrics.
@@ -375,6 +418,7 @@ fn show(pass: &mut Pass<AuditLogStore>, observed: &Observed) {
 }
 
 /// Something that was changed from outside.
+#[derive(Debug)]
 struct Drift {
     action: TamperAction,
     field: &'static str,
@@ -401,7 +445,13 @@ fn drifted(
                 "log store {name} was deleted; a new one was created, and its logs are lost"
             ))];
         }
-        Decision::Take(_) if pass.status.claim.is_some() => {
+        // Ours, and shown only now.
+        Decision::Take(Origin::Created) if pass.status.claim.is_some() => {
+            return vec![deleted(format!(
+                "log store {name} was deleted; a new one was created, and its logs are lost"
+            ))];
+        }
+        Decision::Take(Origin::Adopted) if pass.status.claim.is_some() => {
             return vec![deleted(format!(
                 "log store {name} was deleted and another one was made under its name"
             ))];
@@ -477,11 +527,13 @@ fn drifted(
     drift
 }
 
-async fn tell_drift(pass: &mut Pass<AuditLogStore>, drift: &[Drift]) {
+async fn tell_drift(pass: &mut Pass<AuditLogStore>, drift: &[Drift], repaired: bool) {
     for Drift { action, field, text } in drift {
         pass.ctx.metrics.drift_detected(AuditLogStore::KIND.into(), field);
-        pass.ctx.metrics.drift_repaired(AuditLogStore::KIND.into(), field);
-        pass.tampered(*action, text, true).await;
+        if repaired {
+            pass.ctx.metrics.drift_repaired(AuditLogStore::KIND.into(), field);
+        }
+        pass.tampered(*action, text, repaired).await;
     }
 }
 
@@ -510,7 +562,8 @@ async fn tell_changes(
     }
 }
 
-/// Creates the store and reads it. What an earlier call made, whose answer was lost, is taken.
+/// Creates the store and reads it. One that exists and was not shown is judged by the next visit, with its mark and its
+/// creation time: it may be what an earlier call of ours made, and it may be another's.
 async fn create(
     pass: &mut Pass<AuditLogStore>,
     target: Target<'_>,
@@ -530,6 +583,10 @@ async fn create(
         // A store name is taken within its project only, so it will be shown.
         Err(failure) if failure.class() == Some(Class::AlreadyExists) => {
             lock(&pass.memory).created_at = Some(Instant::now());
+            return Err(Failure::waiting_soon(
+                reason::AWAITING_VISIBILITY,
+                format!("Log store {name} exists and is not shown by Log Service yet"),
+            ));
         }
         Err(failure) if failure.class() == Some(Class::NotFound) => {
             return Err(Failure::waiting_soon(
@@ -618,8 +675,6 @@ async fn apply(
                 .change(doing, log_service.update_log_store(project, name, &store))
                 .await;
             if done.is_ok() {
-                observed.seen.retention_days = store.retention_days();
-                observed.seen.anonymous_writing = store.anonymous_writing();
                 observed.store = store;
             }
             done.map(|_| ())

@@ -62,6 +62,8 @@ pub struct Excess {
     pub reason: &'static str,
     /// In words.
     pub text: String,
+    /// Whether the store protects less with it.
+    pub weakens: bool,
 }
 
 /// What is to be done, and what is only said.
@@ -147,6 +149,16 @@ pub fn plan(wanted: &Wanted<'_>, decision: &Decision, seen: Option<&Seen>) -> Re
                 let text = format!("restore in the index of {name}: {}", shorten(&repair.missing));
                 plan.push(Effect::Protect, "index", text, Action::UpdateIndex(repair.index));
             }
+            if !repair.other_types.is_empty() {
+                plan.excess.push(Excess {
+                    reason: reason::EXCEEDS_SPEC,
+                    text: format!(
+                        "In log store {name} {}; a type is not replaced, because what is searched by it would be lost. Change it by hand if                          nobody needs it",
+                        shorten(&repair.other_types)
+                    ),
+                    weakens: true,
+                });
+            }
         }
     }
     if let Some(shards) = &spec.shards
@@ -159,6 +171,7 @@ pub fn plan(wanted: &Wanted<'_>, decision: &Decision, seen: Option<&Seen>) -> Re
                 "{name} has {found} shard(s), spec.shards.count is {}; this version does not change the number of shards of a store",
                 shards.count
             ),
+            weakens: false,
         });
     }
     Ok(plan)
@@ -198,6 +211,7 @@ fn plan_update(
                         "{name} keeps logs for {found} days, spec.retentionDays is {target}; nothing is reduced because of that. Set \
                          spec.retentionDays to {found}, and to {target} afterwards to lower it"
                     ),
+                    weakens: false,
                 });
             }
         }

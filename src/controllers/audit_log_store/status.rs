@@ -1,5 +1,6 @@
 //! What a visit to an AuditLogStore says in its conditions. Pure, but for setting what was found.
 
+use super::Drift;
 use super::observe::Observed;
 use super::plan::{Excess, Plan};
 use crate::api::condition::{PROTECTED, READY, STALLED, SYNCED, Statement, Status, reason};
@@ -8,6 +9,7 @@ use crate::controllers::acquisition::{Decision, Found};
 use crate::controllers::ownership::Mark;
 use crate::controllers::pass::{Pass, Report, protected};
 use crate::controllers::plan::describe;
+use crate::telemetry::TamperAction;
 
 /// After a visit that changed what had to be changed.
 pub fn enforced(
@@ -21,7 +23,11 @@ pub fn enforced(
     if *decision == Decision::Contested {
         return contested(name, found);
     }
-    let mut weak = Vec::new();
+    let mut weak: Vec<_> = excess
+        .iter()
+        .filter(|excess| excess.weakens)
+        .map(|excess| (excess.reason, excess.text.clone()))
+        .collect();
     if found.mark != Mark::Ours {
         weak.push((
             reason::TAMPERED,
@@ -54,6 +60,24 @@ fn synced(excess: &[Excess], repaired: bool) -> Statement {
         ),
         None => Statement::new(SYNCED, Status::True, reason::UP_TO_DATE, ""),
     }
+}
+
+/// What was found and is not put right: the store protects less, or is gone.
+pub fn weakened(drift: &[Drift]) -> Vec<Statement> {
+    let weak: Vec<_> = drift
+        .iter()
+        .map(|drift| (reason::TAMPERED, drift.text.clone()))
+        .collect();
+    let mut statements = vec![protected(ManagementPolicy::Enforce, &weak)];
+    if let Some(gone) = drift.iter().find(|drift| drift.action == TamperAction::Deleted) {
+        statements.push(Statement::new(
+            READY,
+            Status::False,
+            reason::TAMPERED,
+            gone.text.clone(),
+        ));
+    }
+    statements
 }
 
 /// Another cluster's mark appeared on what is ours.
@@ -116,7 +140,39 @@ pub fn observe_only(
             ) = (None, None, None);
         }
     }
-    let mut report = Report::new(vec![ready, synced, protected(ManagementPolicy::Observe, &[])]);
+    let weak: Vec<_> = plan
+        .excess
+        .iter()
+        .filter(|excess| excess.weakens)
+        .map(|excess| (excess.reason, excess.text.clone()))
+        .collect();
+    let mut report = Report::new(vec![ready, synced, protected(ManagementPolicy::Observe, &weak)]);
     report.converged = false;
     report
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_weakening_that_stays_is_named_and_a_store_that_is_gone_is_not_ready() {
+        let drift = |action, text: &str| Drift {
+            action,
+            field: "f",
+            text: text.to_owned(),
+        };
+        let find = |statements: &[Statement], type_| statements.iter().find(|s| s.type_ == type_).cloned();
+        let lowered = weakened(&[drift(TamperAction::RetentionReduced, "lowered from 30 to 7 days")]);
+        let protected = find(&lowered, PROTECTED).unwrap();
+        assert_eq!(
+            (protected.status, protected.reason),
+            (Status::False, reason::TAMPERED)
+        );
+        assert!(protected.message.contains("lowered from 30 to 7 days"));
+        assert_eq!(find(&lowered, READY), None);
+        let gone = weakened(&[drift(TamperAction::Deleted, "deleted")]);
+        assert_eq!(find(&gone, READY).unwrap().status, Status::False);
+    }
 }

@@ -62,8 +62,9 @@ impl Kind for AuditProject {
             pass.observed();
             return Ok(status::observe_only(pass, observed.as_ref(), &decision, &steps));
         }
-        if decision == Decision::Create || decision == Decision::CreateAgain {
-            may_create(pass, &access)?;
+        match &observed {
+            None => may_create(pass, &access, &decision)?,
+            Some(_) => pass.is_there(),
         }
         pass.observed();
         enforce(pass, &access, &owner, observed, decision, steps).await
@@ -240,10 +241,19 @@ fn make_plan(
 }
 
 /// A project that we have just created and that is not shown yet is not created again.
-fn may_create(pass: &Pass<AuditProject>, access: &Access) -> Result<(), Failure> {
+fn may_create(pass: &Pass<AuditProject>, access: &Access, decision: &Decision) -> Result<(), Failure> {
     let created = lock(&pass.memory).created_at;
     if created.is_some_and(|at| at.elapsed() < VISIBILITY) {
         return Err(invisible(access));
+    }
+    if *decision == Decision::CreateAgain && !pass.is_gone() {
+        return Err(Failure::waiting_soon(
+            reason::AWAITING_VISIBILITY,
+            format!(
+                "Project {} is not shown; it is looked for once more before it is created again",
+                access.project
+            ),
+        ));
     }
     Ok(())
 }
@@ -252,22 +262,43 @@ fn invisible(access: &Access) -> Failure {
     Failure::waiting_soon(
         reason::AWAITING_VISIBILITY,
         format!(
-            "Project {} was created and is not shown by Log Service yet",
+            "Project {} was created, or may have been, and is not shown by Log Service yet",
             access.project
         ),
     )
 }
 
+/// Brings about what is planned. What was found weakened is said to be so when it cannot be put right.
 async fn enforce(
+    pass: &mut Pass<AuditProject>,
+    access: &Access,
+    owner: &Owner,
+    observed: Option<Observed>,
+    decision: Decision,
+    steps: Vec<Step<Action>>,
+) -> Result<Report, Failure> {
+    let drift = drifted(pass, &decision, &steps, observed.as_ref(), owner);
+    let result = converge(pass, access, owner, observed, decision, steps, &drift).await;
+    if let Err(failure) = &result {
+        pass.state(&status::weakened(&drift));
+        // While something must become visible first, it is neither put right nor not.
+        if !failure.is_passing() {
+            tell_drift(pass, &drift, false).await;
+        }
+    }
+    result
+}
+
+async fn converge(
     pass: &mut Pass<AuditProject>,
     access: &Access,
     owner: &Owner,
     mut observed: Option<Observed>,
     decision: Decision,
     mut steps: Vec<Step<Action>>,
+    drift: &[Drift],
 ) -> Result<Report, Failure> {
     let lost = decision == Decision::CreateAgain;
-    let drift = drifted(pass, &decision, &steps, observed.as_ref(), owner);
     if steps.first().is_some_and(|step| step.action == Action::Create) {
         steps.remove(0);
         observed = Some(create(pass, access).await?);
@@ -298,7 +329,8 @@ async fn enforce(
     for step in &steps {
         apply(pass, access, owner, &step.action).await?;
     }
-    tell_drift(pass, &drift, lost).await;
+    tell_changes(pass, &steps, &decision, drift).await;
+    tell_drift(pass, drift, true).await;
     pass.status.data_since.clone_from(&observed.seen.create_time);
     if decision != Decision::Contested {
         pass.status.applied = Some(plan::applied(&pass.object.spec));
@@ -325,11 +357,16 @@ fn drifted(
         drift.push(Drift {
             tamper: Some(TamperAction::Deleted),
             field: "projectName",
-            text: format!("project {name} was deleted"),
+            text: recreated(name),
         });
     }
     if matches!(decision, Decision::Take(_)) && pass.status.claim.is_some() {
-        let text = format!("project {name} was deleted and another one was made under its name");
+        let text = if decision == &Decision::Take(Origin::Created) {
+            // Ours, and shown only now.
+            recreated(name)
+        } else {
+            format!("project {name} was deleted and another one was made under its name")
+        };
         drift.push(Drift {
             tamper: Some(TamperAction::Deleted),
             field: "projectName",
@@ -365,28 +402,52 @@ fn drifted(
     drift
 }
 
+fn recreated(name: &str) -> String {
+    format!("project {name} was deleted; what it held is lost")
+}
+
+#[derive(Debug)]
 struct Drift {
     tamper: Option<TamperAction>,
     field: &'static str,
     text: String,
 }
 
-async fn tell_drift(pass: &mut Pass<AuditProject>, drift: &[Drift], lost: bool) {
+async fn tell_drift(pass: &mut Pass<AuditProject>, drift: &[Drift], repaired: bool) {
     for Drift { tamper, field, text } in drift {
         pass.ctx.metrics.drift_detected(AuditProject::KIND.into(), field);
-        pass.ctx.metrics.drift_repaired(AuditProject::KIND.into(), field);
+        if repaired {
+            pass.ctx.metrics.drift_repaired(AuditProject::KIND.into(), field);
+        }
         if let Some(action) = tamper {
-            let text = if lost {
-                format!("{text}; a new one was created, and what it held is lost")
-            } else {
-                text.clone()
-            };
-            pass.tampered(*action, &text, true).await;
+            pass.tampered(*action, text, repaired).await;
         }
     }
 }
 
-/// Creates the project and reads it. What an earlier call made, whose answer was lost, is taken.
+/// Changes that the spec asked for.
+async fn tell_changes(
+    pass: &Pass<AuditProject>,
+    steps: &[Step<Action>],
+    decision: &Decision,
+    drift: &[Drift],
+) {
+    if *decision != Decision::Keep {
+        return;
+    }
+    for step in steps
+        .iter()
+        .filter(|step| matches!(step.effect, Effect::Neutral | Effect::Reduce))
+    {
+        if !drift.iter().any(|drift| drift.text == step.text) {
+            let text = format!("Did: {}", step.text);
+            pass.tell(Note::normal(event::UPDATED, "Update", text)).await;
+        }
+    }
+}
+
+/// Creates the project and reads it. One that exists and was not shown is judged by the next visit, with its mark and
+/// its creation time.
 async fn create(pass: &mut Pass<AuditProject>, access: &Access) -> Result<Observed, Failure> {
     let open = pass.status.pending_create.clone();
     let now = access.clients.cloud_now();
@@ -402,6 +463,7 @@ async fn create(pass: &mut Pass<AuditProject>, access: &Access) -> Result<Observ
                 return Err(name_taken(access));
             }
             lock(&pass.memory).created_at = Some(Instant::now());
+            return Err(invisible(access));
         }
         result => drop(result?),
     }

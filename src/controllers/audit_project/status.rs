@@ -1,5 +1,6 @@
 //! What a visit to an AuditProject says in its conditions. Pure, but for setting the plan.
 
+use super::Drift;
 use super::observe::Observed;
 use super::plan::Action;
 use crate::api::condition::{PROTECTED, READY, STALLED, SYNCED, Statement, Status, reason};
@@ -8,6 +9,7 @@ use crate::controllers::acquisition::{Decision, Found};
 use crate::controllers::ownership::Mark;
 use crate::controllers::pass::{Pass, Report, protected};
 use crate::controllers::plan::Step;
+use crate::telemetry::TamperAction;
 
 /// After a visit that changed what had to be changed.
 pub fn enforced(pass: &Pass<AuditProject>, found: &Found, decision: &Decision, repaired: bool) -> Report {
@@ -42,6 +44,31 @@ pub fn enforced(pass: &Pass<AuditProject>, found: &Found, decision: &Decision, r
         synced,
         protected(ManagementPolicy::Enforce, &weak),
     ])
+}
+
+/// What was found and is not put right: the project has lost its mark, or is gone.
+pub fn weakened(drift: &[Drift]) -> Vec<Statement> {
+    let weak: Vec<_> = drift
+        .iter()
+        .filter(|drift| drift.tamper.is_some())
+        .map(|drift| (reason::TAMPERED, drift.text.clone()))
+        .collect();
+    if weak.is_empty() {
+        return Vec::new();
+    }
+    let mut statements = vec![protected(ManagementPolicy::Enforce, &weak)];
+    let gone = drift
+        .iter()
+        .find(|drift| drift.tamper == Some(TamperAction::Deleted));
+    if let Some(gone) = gone {
+        statements.push(Statement::new(
+            READY,
+            Status::False,
+            reason::TAMPERED,
+            gone.text.clone(),
+        ));
+    }
+    statements
 }
 
 /// Another cluster's mark appeared on what is ours.
@@ -95,4 +122,28 @@ pub fn observe_only(
     let mut report = Report::new(vec![ready, synced, protected(ManagementPolicy::Observe, &[])]);
     report.converged = false;
     report
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_lost_mark_weakens_a_lost_project_is_not_ready_and_a_tag_is_neither() {
+        let said = |tamper| {
+            let drift = Drift {
+                tamper,
+                field: "f",
+                text: "so".to_owned(),
+            };
+            let statements = weakened(&[drift]);
+            let status = |type_| statements.iter().find(|s| s.type_ == type_).map(|s| s.status);
+            (status(PROTECTED), status(READY))
+        };
+        let no = Some(Status::False);
+        assert_eq!(said(Some(TamperAction::MarkChanged)), (no, None));
+        assert_eq!(said(Some(TamperAction::Deleted)), (no, no));
+        assert_eq!(said(None), (None, None));
+    }
 }
