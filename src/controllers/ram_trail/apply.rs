@@ -30,6 +30,9 @@ const SERVICE: &str = "actiontrail.aliyuncs.com";
 /// How far back the newest copied event is looked for, in seconds: as far as logs are ever kept.
 const LOOK_BACK: i64 = 3650 * 24 * 3600;
 
+/// Most services that a search names: Log Service allows 30 words.
+const SEARCHED_SERVICES: usize = 20;
+
 /// What one visit changes with.
 pub struct Hands<'a> {
     /// The way to the cloud.
@@ -236,13 +239,22 @@ impl Hands<'_> {
         };
         let doing = format!("restore the index of log store {name}");
         let answer = match found {
-            None => {
-                pass.change(
+            None => match pass
+                .change(
                     doing,
                     log_service.create_index(project, &name, &index_preset::preset()),
                 )
                 .await
-            }
+            {
+                // ActionTrail, or a call of ours whose answer was lost, was faster: the next look compares it.
+                Err(failure) if failure.class() == Some(Class::AlreadyExists) => {
+                    return Err(Failure::waiting_soon(
+                        reason::AWAITING_VISIBILITY,
+                        format!("The index of log store {name} exists and is not shown yet"),
+                    ));
+                }
+                done => done,
+            },
             Some(found) => {
                 let index = index_preset::repair(&found).index;
                 pass.change(doing, log_service.update_index(project, &name, &index))
@@ -309,7 +321,7 @@ impl Hands<'_> {
         let query = LogQuery {
             from: now - LOOK_BACK,
             to: now + copy_script::OVERLAP_SECONDS,
-            query: "*".to_owned(),
+            query: copied_rows(&settings.filter),
             line: 1,
             offset: 0,
             reverse: true,
@@ -334,7 +346,8 @@ impl Hands<'_> {
             .iter()
             .filter_map(|row| row.get("__time__")?.parse::<i64>().ok())
             .max();
-        Ok(newest.map_or(0, |newest| (newest - copy_script::OVERLAP_SECONDS).max(0)))
+        let seen = lock(&pass.memory).slot::<TrailMemory>().job_seen;
+        Ok(start_again(newest, seen))
     }
 
     async fn update_job(
@@ -376,6 +389,28 @@ impl Hands<'_> {
             pass.change(format!("start copy job {name}"), call).await?.call,
         ))
     }
+}
+
+/// The search for events that the job copied. Others may write into its target too: a look at the wrong row would begin too late.
+fn copied_rows(filter: &Filter) -> String {
+    match filter {
+        Filter::Services(services) if (1..=SEARCHED_SERVICES).contains(&services.len()) => {
+            let services: Vec<String> = services
+                .iter()
+                .map(|service| format!("event.serviceName: {service}"))
+                .collect();
+            services.join(" or ")
+        }
+        _ => "event: *".to_owned(),
+    }
+}
+
+/// Where a job that is made again begins: before the newest copied event, and before it was last seen at work, since a row in
+/// the target may come from anywhere.
+fn start_again(newest: Option<i64>, seen: Option<i64>) -> i64 {
+    let Some(newest) = newest else { return 0 };
+    let start = seen.map_or(newest, |seen| newest.min(seen));
+    (start - copy_script::OVERLAP_SECONDS).max(0)
 }
 
 /// From now on looks that began earlier are not believed.
@@ -530,6 +565,16 @@ mod tests {
                 datasets: vec![copy_script::DATASET.to_owned()],
             }],
         }
+    }
+
+    #[test]
+    fn a_job_made_again_begins_no_later_than_it_was_seen_at_work() {
+        assert_eq!(start_again(None, Some(5000)), 0);
+        assert_eq!(start_again(Some(9000), None), 8700);
+        assert_eq!(start_again(Some(9000), Some(5000)), 4700);
+        assert_eq!(start_again(Some(5000), Some(9000)), 4700);
+        assert_eq!(start_again(Some(100), None), 0);
+        assert_eq!(copied_rows(&settings().filter), "event.serviceName: ram");
     }
 
     #[test]

@@ -28,6 +28,10 @@ pub struct TrailMemory {
     pub channel: Option<Channel>,
     /// The newest verdict.
     pub verdict: Option<Verdict>,
+    /// Why the trail's store cannot be searched, where a person must mend it.
+    pub blind_because: Option<String>,
+    /// Cloud time, in seconds, of the newest look that saw the copy job run as it should.
+    pub job_seen: Option<i64>,
     /// The index of the trail's store should be looked at.
     pub index_suspect: bool,
     /// When the whole settings were sent because the store is gone.

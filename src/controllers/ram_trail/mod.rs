@@ -100,7 +100,19 @@ impl Kind for RamTrail {
     }
 
     async fn release(pass: &mut Pass<Self>) -> Result<(), Failure> {
-        let project = project_object(pass)?;
+        let delete = pass.object.spec.deletion_policy == DeletionPolicy::Delete;
+        let project = match project_object(pass) {
+            Err(_) if !delete => {
+                let text = format!(
+                    "Trail {} stays in the cloud with its mark and goes on recording: its AuditProject is gone, and its credentials with it",
+                    pass.object.effective_name()
+                );
+                pass.tell(Note::warning(event::LEFT_IN_CLOUD, "Delete", text))
+                    .await;
+                return Ok(());
+            }
+            project => project?,
+        };
         let access = pass.ctx.gate.open(&project, &pass.ctx.settings).await?;
         pass.uses(&access)?;
         release(pass, &access).await
@@ -215,7 +227,7 @@ fn wanted_copy(pass: &Pass<RamTrail>, access: &Access, copy: &CopyTo) -> Result<
     let name = &copy.log_store_ref.name;
     let blocked = |reason, message: String, stalls| {
         Err(CopyBlocked {
-            obstacle: Obstacle::new(reason, message),
+            obstacle: Obstacle::in_cluster(reason, message),
             stalls,
         })
     };
@@ -297,6 +309,10 @@ fn known(pass: &Pass<RamTrail>, access: &Access, looked: &Looked) -> Known {
 /// Nothing may be written.
 fn blocked(pass: &mut Pass<RamTrail>, obstacle: &Obstacle, looked: &Looked) -> Result<Report, Failure> {
     if pass.enforces() {
+        if pass.status.claim.is_some() {
+            let statements = status::left_alone(obstacle, &looked.observed, pass.object.spec.logging);
+            pass.state(&statements);
+        }
         if obstacle.reason == reason::OWNED_BY_ANOTHER {
             // The other owner was faster while our claim was young.
             pass.status.claim = None;
@@ -324,7 +340,7 @@ async fn note_seen(pass: &mut Pass<RamTrail>, looked: &Looked) {
     let Store::Present { days, created } = looked.observed.store else {
         return;
     };
-    pass.status.retention_days = Some(days);
+    pass.status.retention_days = days;
     let since = apply::since(created);
     let before = std::mem::replace(&mut pass.status.data_since, since.clone());
     if before.is_some() && before != since {
@@ -401,7 +417,8 @@ async fn enforce(
         Err(Failure::Waiting { reason, message, .. }) => Ok(Some(Obstacle::new(reason, message))),
         Err(failure) => {
             // What was seen is so, whatever became of the steps.
-            let statements = status::failed(facts(pass, wanted, looked, plan));
+            let blind = blind_because(pass);
+            let statements = status::failed(facts(pass, wanted, looked, plan, blind.as_deref()));
             pass.state(&statements);
             Err(failure)
         }
@@ -467,21 +484,33 @@ async fn tell(pass: &mut Pass<RamTrail>, plan: &Plan, repaired: bool, waits: boo
         lock(&pass.memory).slot::<TrailMemory>().untold = findings;
         return;
     }
-    // Another cluster's mark is not put right: two clusters never undo each other's marks.
     let marks = plan.steps.iter().any(|step| step.action == Action::WriteMark);
     let (mended, left): (Vec<Finding>, Vec<Finding>) = findings
         .iter()
         .cloned()
-        .partition(|finding| repaired && (finding.field != "mark" || marks));
+        .partition(|finding| repaired && is_mended(finding, marks));
     tell_findings(pass, &left, false).await;
     tell_findings(pass, &mended, true).await;
-    if repaired && !findings.is_empty() {
+    if !mended.is_empty() {
         let seen = lock(&pass.memory)
             .slot::<TrailMemory>()
             .tampered_at
             .take()
             .unwrap_or(started);
         pass.ctx.metrics.healed(kind, seen.elapsed());
+    } else if findings.is_empty() {
+        // What the poll saw change weakened nothing.
+        lock(&pass.memory).slot::<TrailMemory>().tampered_at = None;
+    }
+}
+
+/// Whether a finding is put right once all steps were taken. Another cluster's mark is not: two clusters never undo each other's
+/// marks. A store that is gone is not either: only ActionTrail makes it, if it does, and its events are lost.
+fn is_mended(finding: &Finding, marks: bool) -> bool {
+    match finding.field {
+        "mark" => marks,
+        "store" => false,
+        _ => true,
     }
 }
 
@@ -525,7 +554,18 @@ async fn observe_only(pass: &mut Pass<RamTrail>, plan: &Plan) {
     tell_findings(pass, &plan.findings, false).await;
 }
 
-fn facts<'a>(pass: &'a Pass<RamTrail>, wanted: &'a Wanted, looked: &'a Looked, plan: &'a Plan) -> Facts<'a> {
+/// Why the trail's store cannot be searched, where a person must mend it.
+fn blind_because(pass: &Pass<RamTrail>) -> Option<String> {
+    lock(&pass.memory).slot::<TrailMemory>().blind_because.clone()
+}
+
+fn facts<'a>(
+    pass: &'a Pass<RamTrail>,
+    wanted: &'a Wanted,
+    looked: &'a Looked,
+    plan: &'a Plan,
+    blind_because: Option<&'a str>,
+) -> Facts<'a> {
     Facts {
         wanted,
         observed: &looked.observed,
@@ -533,16 +573,18 @@ fn facts<'a>(pass: &'a Pass<RamTrail>, wanted: &'a Wanted, looked: &'a Looked, p
         policy: pass.policy,
         failed: false,
         verdict: lock(&pass.memory).slot::<TrailMemory>().verdict,
+        blind_because,
         max_lag: pass.object.max_lag_seconds(),
         before: &pass.status.conditions,
     }
 }
 
 fn report(pass: &mut Pass<RamTrail>, wanted: &Wanted, looked: &Looked, plan: &Plan) -> Report {
-    let statements = status::statements(&facts(pass, wanted, looked, plan));
+    let blind = blind_because(pass);
+    let statements = status::statements(&facts(pass, wanted, looked, plan, blind.as_deref()));
     let mut report = Report::new(statements);
     report.converged = plan.is_settled();
-    let under_way = pass.enforces() && !(plan.steps.is_empty() && plan.waits.is_empty());
+    let under_way = pass.enforces() && plan.is_under_way();
     let left = if pass.enforces() && looked.observed.mark == Mark::Ours {
         pass.confirm()
     } else {
@@ -675,5 +717,21 @@ async fn unmark(pass: &mut Pass<RamTrail>, access: &Access, key: &str) -> Result
     {
         Err(failure) if failure.class() == Some(Class::NotFound) => Ok(()),
         result => result.map(|_| ()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_is_gone_is_not_put_right_by_asking_for_it() {
+        let finding = |field| Finding {
+            field,
+            what: String::new(),
+        };
+        assert!(!is_mended(&finding("store"), true));
+        assert!(!is_mended(&finding("mark"), false) && is_mended(&finding("mark"), true));
+        assert!(is_mended(&finding("logging"), false));
     }
 }

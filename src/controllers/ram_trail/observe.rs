@@ -279,9 +279,7 @@ async fn store(
     {
         Ok(store) => {
             looked.observed.store = Store::Present {
-                days: store
-                    .retention_days()
-                    .and_then(|days| i32::try_from(days).ok()),
+                days: store.retention_days().and_then(|days| i32::try_from(days).ok()),
                 created: store.create_time().map_or(0, Timestamp::as_second),
             };
             looked.store = Some(store);
@@ -301,7 +299,15 @@ async fn copy_job(
     trail: &str,
     looked: &mut Looked,
 ) -> Result<(), Failure> {
+    let at = access.clients.cloud_now().as_second();
     let found = job(pass, access, trail).await?;
+    if found
+        .as_ref()
+        .map(found_of)
+        .is_some_and(|job| job.state == JobState::Running && job.from_time <= at)
+    {
+        lock(&pass.memory).slot::<TrailMemory>().job_seen = Some(at);
+    }
     looked.observed.job = found
         .as_ref()
         .map_or(Job::Missing, |job| Job::Present(found_of(job)));

@@ -144,6 +144,8 @@ pub struct Plan {
     pub stalls: Vec<Obstacle>,
     /// Whether the trail that was found is what our own open create has made: nobody else has touched it yet.
     just_made: bool,
+    /// The trail is on and the store that should be there by now is not.
+    pub store_gone: bool,
     /// Fields that are not as wanted yet: what was applied to them stays noted until they are.
     open: BTreeSet<Field>,
 }
@@ -189,8 +191,10 @@ pub fn plan(wanted: &Wanted, observed: &Observed, known: &Known) -> Decision {
         if let Some(obstacle) = mark_after_acquisition(wanted, observed, claim, &mut plan) {
             return Decision::Blocked(obstacle);
         }
-        if let Some(trail) = &observed.trail {
-            remade(wanted, trail, claim, known, &mut plan);
+        if let Some(trail) = &observed.trail
+            && let Some(obstacle) = remade(wanted, trail, claim, known, &mut plan)
+        {
+            return Decision::Blocked(obstacle);
         }
     } else if let Some(obstacle) = acquire(wanted, observed, known, &mut plan) {
         return Decision::Blocked(obstacle);
@@ -237,8 +241,8 @@ impl Plan {
     }
 
     /// What `status.applied` says after this visit: what is wanted, but for fields that are not so yet. `done` says that all
-    /// steps were taken. When a trail of our own is acquired only now, because the answer of its creation was lost, it counts
-    /// what it was made with: the spec may have changed since.
+    /// steps were taken. When a trail of our own is acquired only now, because the answer of its creation was lost, what differs
+    /// from the spec counts as never applied: whether the spec changed since or somebody widened the trail is not known.
     pub fn applied(
         &self,
         wanted: &Wanted,
@@ -248,12 +252,8 @@ impl Plan {
     ) -> AppliedTrail {
         let mut applied = wanted.as_applied();
         if let (Some(Origin::Created), Some(trail), None) = (self.acquire, &observed.trail, before) {
-            applied.events = trail.events;
-            applied.logging = Some(if trail.on {
-                Logging::Enabled
-            } else {
-                wanted.logging
-            });
+            applied.events = trail.events.filter(|found| *found == wanted.events);
+            applied.logging = (!trail.on || wanted.logging == Logging::Enabled).then_some(wanted.logging);
         }
         let before = before.cloned().unwrap_or_default();
         for field in &self.open {
@@ -286,6 +286,11 @@ impl Plan {
         })
     }
 
+    /// Whether only another look tells how it goes on.
+    pub fn is_under_way(&self) -> bool {
+        !self.steps.is_empty() || self.waits.iter().any(|wait| !wait.announces_its_end)
+    }
+
     /// Whether the cloud is as wanted, apart from what is reported as more than that.
     pub fn is_settled(&self) -> bool {
         self.steps.is_empty() && self.waits.is_empty() && self.stalls.is_empty()
@@ -293,18 +298,28 @@ impl Plan {
 }
 
 /// Another creation time than the claim's: made again by us, or by somebody who deleted ours. It is kept as declared either
-/// way; but what somebody else made is never deleted by us.
-fn remade(wanted: &Wanted, trail: &Trail, claim: &Claim, known: &Known, plan: &mut Plan) {
+/// way, redirected or not, or deleting and making again would end all repair; only where nothing may be taken over, it is left.
+/// What somebody else made is never deleted by us.
+fn remade(wanted: &Wanted, trail: &Trail, claim: &Claim, known: &Known, plan: &mut Plan) -> Option<Obstacle> {
     if claim
         .create_time
         .as_deref()
         .is_none_or(|time| time == trail.create_time)
     {
-        return;
+        return None;
     }
     if pending_matches(known.pending.as_ref(), wanted, &trail.create_time) {
         plan.just_made = true;
-        plan.acquire = Some(claim.origin);
+        plan.acquire = Some(Origin::Created);
+    } else if wanted.adoption == TrailAdoptionPolicy::Never {
+        return Some(Obstacle::new(
+            reason::ADOPTION_FORBIDDEN,
+            format!(
+                "the trail that this object held was deleted, and another one was made under its name {} at {}, and \
+                 spec.adoptionPolicy is Never. Set it to IfUnowned to take that trail over, or delete it: then it is created again",
+                wanted.trail_name, trail.create_time
+            ),
+        ));
     } else {
         plan.acquire = Some(Origin::Adopted);
         plan.found(
@@ -315,6 +330,7 @@ fn remade(wanted: &Wanted, trail: &Trail, claim: &Claim, known: &Known, plan: &m
             ),
         );
     }
+    None
 }
 
 /// The mark of a trail that we hold. Losing it is tampering, unless another cluster was faster while our claim was young.
@@ -390,7 +406,8 @@ fn acquire(wanted: &Wanted, observed: &Observed, known: &Known, plan: &mut Plan)
         plan.just_made = true;
         plan.acquire = Some(Origin::Created);
     } else {
-        if wanted.adoption == TrailAdoptionPolicy::Never {
+        // With our mark on it we held it before the status was lost.
+        if wanted.adoption == TrailAdoptionPolicy::Never && observed.mark != Mark::Ours {
             return Some(Obstacle::new(
                 reason::ADOPTION_FORBIDDEN,
                 format!(
@@ -459,7 +476,12 @@ fn reductions_by_adoption(wanted: &Wanted, observed: &Observed, trail: &Trail) -
     if !trail.project_arn.is_empty() && trail.project_arn != wanted.project_arn {
         lost.push(found_want("destination", &trail.project_arn, &wanted.project_arn));
     }
-    if let (Some(days), Store::Present { days: found, .. }) = (wanted.retention_days, &observed.store)
+    if let (
+        Some(days),
+        Store::Present {
+            days: Some(found), ..
+        },
+    ) = (wanted.retention_days, &observed.store)
         && days < *found
     {
         lost.push(found_want("store.retentionDays", found, days));
@@ -510,9 +532,10 @@ struct Draft {
 }
 
 impl Draft {
-    fn of(trail: &Trail, wanted: &Wanted) -> Self {
+    fn of(trail: &Trail) -> Self {
         let settings = Settings {
-            events: trail.events.unwrap_or(wanted.events),
+            // What is not known may be everything.
+            events: trail.events.unwrap_or(EventSelection::All),
             trail_region: trail.trail_region.clone(),
             project_arn: trail.project_arn.clone(),
             write_role_arn: Some(trail.write_role_arn.clone()).filter(|arn| !arn.is_empty()),
@@ -543,10 +566,11 @@ fn converge_trail(wanted: &Wanted, observed: &Observed, trail: &Trail, known: &K
             "service-linked role of ActionTrail: found none",
         );
     }
-    let mut draft = Draft::of(trail, wanted);
+    let mut draft = Draft::of(trail);
     converge_events(wanted, trail, known, &mut draft, plan);
     converge_reach(wanted, trail, known, &mut draft, plan);
-    if store_is_gone(observed, trail, known) && draft.effect.is_none() {
+    plan.store_gone = store_is_gone(observed, trail, known);
+    if plan.store_gone && draft.effect.is_none() {
         regain_store(wanted, known, &mut draft, plan);
     }
     let Draft {
@@ -572,10 +596,10 @@ fn converge_events(wanted: &Wanted, trail: &Trail, known: &Known, draft: &mut Dr
         Course::Keep => plan.exceeds.push(text),
         Course::Raise => {
             plan.open.insert(Field::Events);
-            // Of two halves neither covers the other: only All takes nothing away.
+            // Of two halves neither covers the other, and nobody knows what an unknown value covers: only All takes nothing away.
             draft.settings.events = match trail.events {
-                Some(found) if !covers(wanted.events, found) => EventSelection::All,
-                _ => wanted.events,
+                Some(found) if covers(wanted.events, found) => wanted.events,
+                _ => EventSelection::All,
             };
             if applied == Some(wanted.events) {
                 plan.found("events", text.clone());
@@ -714,9 +738,9 @@ fn converge_store(wanted: &Wanted, observed: &Observed, known: &Known, plan: &mu
     match observed.store {
         Store::NotLooked => {}
         Store::Missing => {
+            // Only switching the trail on makes its store.
             let expected = wanted.logging == Logging::Enabled
-                || wanted.copy.is_some()
-                || wanted.retention_days.is_some();
+                || (known.store_seen && (wanted.copy.is_some() || wanted.retention_days.is_some()));
             let gone = observed
                 .trail
                 .as_ref()
@@ -729,8 +753,14 @@ fn converge_store(wanted: &Wanted, observed: &Observed, known: &Known, plan: &mu
             }
         }
         Store::Present { days: found, .. } => {
-            if let Some(days) = wanted.retention_days {
-                converge_retention(days, found, known, plan);
+            match (wanted.retention_days, found) {
+                (Some(days), Some(found)) => converge_retention(days, found, known, plan),
+                // Not told is not low. On a trail of our own the wanted value is still to be applied; what was taken over is
+                // never lowered because of a value that was not told at first.
+                (Some(_), None) if origin(known, plan) == Some(Origin::Created) => {
+                    plan.open.insert(Field::Retention);
+                }
+                _ => {}
             }
             let text = match observed.index {
                 Index::Fine => return,

@@ -4,12 +4,14 @@
 //! finds it leaves in the trail's memory and asks for a visit: only visits decide and change.
 
 use std::collections::{BTreeSet, HashMap};
+use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
+use tokio::sync::OnceCell;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -23,15 +25,21 @@ use crate::aliyun::action_trail::{Trail, TrailState};
 use crate::aliyun::log_service::{LogQuery, LogRows};
 use crate::aliyun::user_agent;
 use crate::aliyun::{Class, Error};
+use crate::api::condition::STALLED;
 use crate::api::v1alpha1::{EventSelection, RamTrail};
 use crate::controllers::access::{Access, CredentialId};
 use crate::controllers::context::Context;
+use crate::controllers::failure::{Circumstances, Failure, Phase, judge, without_request_id};
 use crate::controllers::memory::{ObjectMemory, lock};
 use crate::controllers::object::Managed;
 use crate::telemetry::TrailFigures;
 
 /// Groups that are looked at side by side.
 const CONCURRENCY: usize = 8;
+/// Calls that one group makes one after another in a round, at most.
+const CALLS_IN_ROUND: u32 = 4;
+/// Shortest time for a call, however short the rounds.
+const SHORTEST_CALL: Duration = Duration::from_secs(2);
 /// Rows of one search, the API's maximum.
 const ROWS: u32 = 100;
 /// How far a search reaches into the future, in seconds: clocks differ.
@@ -77,6 +85,9 @@ struct DueCall {
     sent: i64,
 }
 
+/// The due call of each credential in one round: made once, whichever group needs it first, and looked for by all of them.
+type RoundCalls = HashMap<CredentialId, OnceCell<Option<DueCall>>>;
+
 impl Poller {
     async fn round(&self, number: u64) {
         let groups = self.groups().await;
@@ -86,32 +97,46 @@ impl Poller {
             .map(|member| member.access.credential.to_string())
             .collect();
         lock(&self.called).retain(|credential, _| present.contains(&credential.to_string()));
+        let calls: RoundCalls = groups
+            .iter()
+            .flatten()
+            .map(|member| (member.access.credential.clone(), OnceCell::new()))
+            .collect();
         futures::stream::iter(groups)
-            .for_each_concurrent(CONCURRENCY, |group| self.look_at(group, number))
+            .for_each_concurrent(CONCURRENCY, |group| self.look_at(group, number, &calls))
             .await;
     }
 
     /// All trails, by credential and region. Each project's access is opened once.
     async fn groups(&self) -> Vec<Vec<Member>> {
-        let mut projects: HashMap<(String, String), Option<Access>> = HashMap::new();
-        let mut groups: HashMap<(CredentialId, String), Vec<Member>> = HashMap::new();
-        let trails: Vec<Arc<RamTrail>> = self.ctx.cluster.trails().collect();
-        for trail in trails {
-            if trail.is_paused() || trail.is_deleting() {
-                continue;
-            }
-            let place = (
+        let place = |trail: &RamTrail| {
+            (
                 trail.namespace().unwrap_or_default(),
                 trail.spec.project_ref.name.clone(),
-            );
-            let access = if let Some(access) = projects.get(&place) {
-                access.clone()
-            } else {
-                let access = self.open(&place).await;
-                projects.insert(place, access.clone());
-                access
+            )
+        };
+        let trails: Vec<Arc<RamTrail>> = self
+            .ctx
+            .cluster
+            .trails()
+            .filter(|trail| !trail.is_paused() && !trail.is_deleting())
+            .collect();
+        let places: BTreeSet<(String, String)> = trails.iter().map(|trail| place(trail)).collect();
+        // Side by side and each within its share of the round: a tenant whose access hangs delays nobody else.
+        let projects: HashMap<(String, String), Access> = futures::stream::iter(places)
+            .map(|place| async move {
+                let access = tokio::time::timeout(self.call_time(), self.open(&place)).await;
+                access.ok().flatten().map(|access| (place, access))
+            })
+            .buffer_unordered(CONCURRENCY)
+            .filter_map(std::future::ready)
+            .collect()
+            .await;
+        let mut groups: HashMap<(CredentialId, String), Vec<Member>> = HashMap::new();
+        for trail in trails {
+            let Some(access) = projects.get(&place(&trail)).cloned() else {
+                continue;
             };
-            let Some(access) = access else { continue };
             let memory = self.ctx.memory.of(&trail.uid().unwrap_or_default());
             let key = (access.credential.clone(), access.region().to_string());
             groups.entry(key).or_default().push(Member {
@@ -123,10 +148,18 @@ impl Poller {
         groups.into_values().collect()
     }
 
+    /// How long one call of a round may take. The round is that of all tenants.
+    fn call_time(&self) -> Duration {
+        (self.ctx.settings.poll_interval / CALLS_IN_ROUND).max(SHORTEST_CALL)
+    }
+
     async fn open(&self, (namespace, name): &(String, String)) -> Option<Access> {
         let project = self.ctx.cluster.project(namespace, name)?;
         match self.ctx.gate.open(&project, &self.ctx.settings).await {
-            Ok(access) => Some(access),
+            Ok(mut access) => {
+                access.clients = access.clients.with_timeout(self.call_time());
+                Some(access)
+            }
             Err(failure) => {
                 // The visits of the objects say so to people.
                 tracing::debug!(namespace, project = name, "no poll: {failure}");
@@ -135,14 +168,23 @@ impl Poller {
         }
     }
 
-    async fn look_at(&self, group: Vec<Member>, round: u64) {
+    async fn look_at(&self, group: Vec<Member>, round: u64, calls: &RoundCalls) {
         let Some(first) = group.first() else { return };
         let described = self.describe(&group, &first.access).await;
-        let call = self.due_call(&group, &first.access).await;
-        for member in &group {
-            follow(member, call.as_ref(), described.as_ref());
-            self.search(member, round).await;
-        }
+        let call = match calls.get(&first.access.credential) {
+            Some(call) => {
+                let due = self.is_call_due(&group, &first.access);
+                once_a_round(call, due, self.due_call(&first.access)).await
+            }
+            None => None,
+        };
+        let (call, described) = (call.as_ref(), described.as_ref());
+        futures::stream::iter(&group)
+            .for_each_concurrent(CONCURRENCY, |member| async move {
+                follow(member, call, described);
+                self.search(member, round).await;
+            })
+            .await;
     }
 
     /// One list of all trails for the whole group: what differs from the look before asks for a visit. Gives the id and time of
@@ -170,9 +212,8 @@ impl Poller {
         answer.call.request_id.map(|id| DueCall { id, sent })
     }
 
-    /// GetCallerIdentity when it is due, or when a trail of the group was given no call yet: it needs no grant, and ActionTrail
-    /// records it.
-    async fn due_call(&self, group: &[Member], access: &Access) -> Option<DueCall> {
+    /// Whether a call is due by these credentials, or a trail of the group was given none yet.
+    fn is_call_due(&self, group: &[Member], access: &Access) -> bool {
         let recording: Vec<&Member> = group
             .iter()
             .filter(|member| is_on(member))
@@ -182,9 +223,11 @@ impl Poller {
         let due = lock(&self.called)
             .get(&access.credential)
             .is_none_or(|called| called.elapsed() >= self.ctx.settings.due_call_interval);
-        if recording.is_empty() || !(due || waiting) {
-            return None;
-        }
+        !recording.is_empty() && (due || waiting)
+    }
+
+    /// GetCallerIdentity: it needs no grant, and ActionTrail records it.
+    async fn due_call(&self, access: &Access) -> Option<DueCall> {
         match access.clients.sts.get_caller_identity().await {
             Ok(answer) if answer.value.account_id == access.account => {
                 lock(&self.called).insert(access.credential.clone(), Instant::now());
@@ -210,6 +253,11 @@ impl Poller {
             .status
             .as_ref()
             .is_some_and(|status| status.data_since.is_some());
+        if !seen_before && is_on(member) {
+            // A first event that does not come is not awaited for ever.
+            let now = access.clients.cloud_now();
+            self.judge(member, lock(memory).slot::<TrailMemory>(), now);
+        }
         if !seen_before || !is_on(member) {
             self.figures(member);
             return;
@@ -261,7 +309,7 @@ impl Poller {
         }
         match result {
             Ok(rows) => self.found(member, &rows, &ids, round, now),
-            Err(error) => self.blind(member, &error, now),
+            Err(error) => self.blind(member, error, now),
         }
         self.figures(member);
     }
@@ -288,6 +336,7 @@ impl Poller {
             found: &found,
         };
         watch.note_search(&search, rules);
+        memory.blind_because = None;
         let missing = watch.has_misses();
         self.judge(member, memory, now);
         if missing && !memory.index_suspect {
@@ -297,7 +346,7 @@ impl Poller {
         }
     }
 
-    fn blind(&self, member: &Member, error: &Error, now: Timestamp) {
+    fn blind(&self, member: &Member, error: Error, now: Timestamp) {
         tracing::debug!(%error, trail = member.trail.effective_name(), "cannot search the trail's store");
         let mut memory = lock(&member.memory);
         let memory = memory.slot::<TrailMemory>();
@@ -318,7 +367,15 @@ impl Poller {
         } else if let Some(watch) = &mut memory.watch {
             watch.note_blind();
         }
+        let told = memory.verdict;
         self.judge(member, memory, now);
+        let help = for_people(member, error);
+        if memory.blind_because != help {
+            memory.blind_because = help;
+            if memory.verdict == told && told == Some(Verdict::Unknown) {
+                self.ctx.cluster.trigger(&member.trail.id());
+            }
+        }
     }
 
     /// Draws the verdict; a new one asks for a visit, which says it.
@@ -405,6 +462,19 @@ impl Poller {
     }
 }
 
+/// The call of this round: made if it is due and nobody made it yet, taken over if somebody did.
+async fn once_a_round(
+    call: &OnceCell<Option<DueCall>>,
+    due: bool,
+    make: impl Future<Output = Option<DueCall>>,
+) -> Option<DueCall> {
+    if due {
+        call.get_or_init(|| make).await.clone()
+    } else {
+        call.get().cloned().flatten()
+    }
+}
+
 /// Gives the trail the call that it must record, if it is on and can be searched; forgets everything if it is off.
 fn follow(member: &Member, call: Option<&DueCall>, described: Option<&DueCall>) {
     let (known, on, records) = (knows_state(member), is_on(member), records(member));
@@ -464,6 +534,29 @@ fn records(member: &Member) -> Option<EventSelection> {
     .flatten()
 }
 
+/// Why the trail's store cannot be searched, where a person must mend it. No request id: it would differ each time.
+fn for_people(member: &Member, error: Error) -> Option<String> {
+    let doing = format!("search log store {}", trail_store(member.trail.effective_name()));
+    why_blind(doing, error, &member.access.caller())
+}
+
+fn why_blind(doing: String, error: Error, caller: &str) -> Option<String> {
+    let circumstances = Circumstances {
+        phase: Phase::Observing,
+        acquired: true,
+        failures: 1,
+        stale: false,
+        caller: Some(caller),
+        logs: true,
+    };
+    let verdict = judge(&Failure::cloud(doing, error), &circumstances);
+    verdict
+        .statements
+        .iter()
+        .find(|statement| verdict.stalled && statement.type_ == STALLED)
+        .map(|statement| without_request_id(&statement.message).to_owned())
+}
+
 /// Which of the ids stand in the rows.
 fn found_in(rows: &LogRows, ids: &BTreeSet<String>) -> BTreeSet<String> {
     ids.iter()
@@ -479,6 +572,74 @@ fn found_in(rows: &LogRows, ids: &BTreeSet<String>) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aliyun::error::{ApiError, CallInfo, ErrorKind};
+    use crate::aliyun::operation::{Permission, Service};
+
+    #[tokio::test]
+    async fn a_call_that_one_region_made_is_looked_for_in_the_other() {
+        let call = OnceCell::new();
+        let make = |id: &str| {
+            let id = id.to_owned();
+            async move { Some(DueCall { id, sent: 1 }) }
+        };
+        let id = |call: Option<DueCall>| call.map(|call| call.id);
+        assert_eq!(id(once_a_round(&call, false, make("none")).await), None);
+        assert_eq!(
+            id(once_a_round(&call, true, make("a")).await).as_deref(),
+            Some("a")
+        );
+        // Made a moment ago, so no longer due; and due in both at once.
+        assert_eq!(
+            id(once_a_round(&call, false, make("b")).await).as_deref(),
+            Some("a")
+        );
+        assert_eq!(
+            id(once_a_round(&call, true, make("c")).await).as_deref(),
+            Some("a")
+        );
+    }
+
+    #[test]
+    fn a_denied_search_says_what_to_grant_and_a_passing_error_says_nothing() {
+        let why = |class| {
+            let api = ApiError {
+                service: Service::LogService,
+                action: "GetLogsV2",
+                status: 401,
+                code: "Unauthorized".into(),
+                message: "denied".into(),
+                request_id: Some("R1".into()),
+                retry_after: None,
+                class,
+                permission: Some(Permission {
+                    action: "log:GetLogStoreLogs".into(),
+                    resource: "acs:log:cn-hangzhou:1:project/p/logstore/s".into(),
+                }),
+            };
+            let call = CallInfo {
+                service: Service::LogService,
+                action: "GetLogsV2",
+                call_id: "c".into(),
+                request_id: Some("R1".into()),
+                earlier_request_ids: vec![],
+                attempts: 1,
+                signed_at: Timestamp::UNIX_EPOCH,
+                cloud_time: Timestamp::UNIX_EPOCH,
+            };
+            let error = Error {
+                kind: ErrorKind::Api(api),
+                call: Box::new(call),
+                outcome_unknown: false,
+            };
+            why_blind("search log store s".to_owned(), error, "user/operator")
+        };
+        let text = why(Class::Denied).unwrap_or_default();
+        assert!(
+            text.contains("log:GetLogStoreLogs") && text.contains("logstore/s") && !text.contains("R1"),
+            "{text}"
+        );
+        assert_eq!(why(Class::Transient), None);
+    }
 
     #[test]
     fn ids_are_found_as_text_in_any_column() {

@@ -4,10 +4,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
 use super::delivery::Verdict;
-use super::model::{Observed, Obstacle, Trail, Wanted, event_rw};
+use super::model::{Observed, Obstacle, Trail, Wanted, event_rw, trail_store};
 use super::plan::{Action, Plan};
 use crate::api::condition::{
-    DELIVERING, LOGGING, READY, RECONCILING, STALLED, SYNCED, Statement, Status, find, reason,
+    DELIVERING, LOGGING, PROTECTED, READY, RECONCILING, STALLED, SYNCED, Statement, Status, find, reason,
 };
 use crate::api::v1alpha1::{EventSelection, Logging, ManagementPolicy};
 use crate::controllers::pass::protected;
@@ -28,6 +28,8 @@ pub struct Facts<'a> {
     pub failed: bool,
     /// What is known of delivery.
     pub verdict: Option<Verdict>,
+    /// Why the trail's store cannot be searched, where a person must mend it.
+    pub blind_because: Option<&'a str>,
     /// Longest accepted lag, in seconds.
     pub max_lag: i32,
     /// The conditions before.
@@ -60,6 +62,33 @@ pub fn failed(facts: Facts<'_>) -> Vec<Statement> {
 fn seen(facts: &Facts<'_>) -> Vec<Statement> {
     let mut all = vec![protection(facts), logging(facts)];
     all.extend(delivering(facts));
+    all
+}
+
+/// What a trail that was ours and may no longer be touched says, besides why.
+pub fn left_alone(obstacle: &Obstacle, observed: &Observed, wanted: Logging) -> Vec<Statement> {
+    let mut all = vec![Statement::new(
+        PROTECTED,
+        Status::False,
+        obstacle.reason,
+        obstacle.message.clone(),
+    )];
+    let off = observed.trail.as_ref().is_some_and(|trail| !trail.on);
+    if off {
+        let why = if wanted == Logging::Stopped {
+            reason::LOGGING_STOPPED
+        } else {
+            reason::LOGGING_OFF
+        };
+        all.push(Statement::new(LOGGING, Status::False, why, "The trail is off"));
+    }
+    let text = "The trail is not looked after, so nothing is looked for in its log store";
+    all.push(Statement::new(
+        DELIVERING,
+        Status::Unknown,
+        reason::NOT_OBSERVED,
+        text,
+    ));
     all
 }
 
@@ -158,6 +187,9 @@ fn ready(facts: &Facts<'_>) -> Statement {
         Logging::Enabled => {
             let events = trail.events.map_or("unknown", event_rw);
             format!("Trail {name} records {events} events into {}", project_of(trail))
+        }
+        Logging::Stopped if trail.on => {
+            format!("Trail {name} is there and on, although spec.logging is Stopped")
         }
         Logging::Stopped => format!("Trail {name} is there and stopped, as spec.logging asks"),
     };
@@ -270,6 +302,13 @@ fn protection(facts: &Facts<'_>) -> Statement {
                 ));
             }
         }
+    }
+    if facts.plan.store_gone {
+        let store = trail_store(&facts.wanted.trail_name);
+        weak.push((
+            reason::WAITING_FOR_TRAIL_STORE,
+            format!("log store {store} of the trail is not there"),
+        ));
     }
     weak.extend(
         facts
@@ -384,7 +423,9 @@ fn delivering(facts: &Facts<'_>) -> Option<Statement> {
         Some(Verdict::Unknown) => say(
             Status::Unknown,
             reason::NOT_OBSERVED,
-            "The trail's log store cannot be searched, or tells neither way",
+            facts
+                .blind_because
+                .unwrap_or("The trail's log store cannot be searched, or tells neither way"),
         ),
         Some(Verdict::AsBefore) | None => {
             let before = find(facts.before, DELIVERING).map(|condition| condition.reason.as_str());
@@ -408,7 +449,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::api::condition::{PROTECTED, merge};
+    use crate::api::condition::merge;
     use crate::api::v1alpha1::TrailAdoptionPolicy;
     use crate::controllers::ownership::{Mark, Owner};
     use crate::controllers::plan::Step;
@@ -448,7 +489,7 @@ mod tests {
             }),
             role: Role::NotLooked,
             store: Store::Present {
-                days: 3650,
+                days: Some(3650),
                 created: 1,
             },
             index: Index::Fine,
@@ -471,6 +512,7 @@ mod tests {
             policy,
             failed: false,
             verdict,
+            blind_because: None,
             max_lag: 900,
             before,
         };
@@ -548,6 +590,7 @@ mod tests {
             policy: ENFORCE,
             failed: false,
             verdict: Some(Verdict::Arriving),
+            blind_because: None,
             max_lag: 900,
             before: &[],
         });
@@ -577,10 +620,84 @@ mod tests {
             policy: ENFORCE,
             failed: false,
             verdict: None,
+            blind_because: None,
             max_lag: 900,
             before: &[],
         });
         assert!(said.iter().all(|statement| statement.type_ != READY));
+    }
+
+    #[test]
+    fn a_store_that_is_gone_leaves_nothing_protected() {
+        let mut plan = Plan::default();
+        plan.store_gone = true;
+        let said = say(&wanted(), &observed(true), &plan, ENFORCE, None, &[]);
+        assert!(said.contains(&(PROTECTED, Status::False, reason::WAITING_FOR_TRAIL_STORE)));
+    }
+
+    #[test]
+    fn a_trail_that_is_on_is_not_called_stopped() {
+        let stopped = Wanted {
+            logging: Logging::Stopped,
+            ..wanted()
+        };
+        let text = |on| {
+            let facts = Facts {
+                wanted: &stopped,
+                observed: &observed(on),
+                plan: &Plan::default(),
+                policy: ENFORCE,
+                failed: false,
+                verdict: None,
+                blind_because: None,
+                max_lag: 900,
+                before: &[],
+            };
+            ready(&facts).message
+        };
+        assert!(text(false).contains("stopped, as spec.logging asks"));
+        assert!(text(true).contains("on, although"));
+    }
+
+    #[test]
+    fn delivery_that_cannot_be_seen_says_what_to_grant() {
+        let said = statements(&Facts {
+            wanted: &wanted(),
+            observed: &observed(true),
+            plan: &Plan::default(),
+            policy: ENFORCE,
+            failed: false,
+            verdict: Some(Verdict::Unknown),
+            blind_because: Some("Grant it"),
+            max_lag: 900,
+            before: &[],
+        });
+        let delivering = said
+            .iter()
+            .find(|statement| statement.type_ == DELIVERING)
+            .unwrap();
+        assert_eq!(
+            (delivering.status, delivering.message.as_str()),
+            (Status::Unknown, "Grant it")
+        );
+    }
+
+    #[test]
+    fn a_trail_that_may_no_longer_be_touched_is_claimed_neither_on_nor_protected() {
+        let said = left_alone(
+            &Obstacle::new(reason::ADOPTION_FORBIDDEN, "x"),
+            &observed(false),
+            Logging::Enabled,
+        );
+        let said: Vec<_> = said.iter().map(|s| (s.type_, s.status, s.reason)).collect();
+        assert_eq!(
+            said,
+            [
+                (PROTECTED, Status::False, reason::ADOPTION_FORBIDDEN),
+                (LOGGING, Status::False, reason::LOGGING_OFF),
+                (DELIVERING, Status::Unknown, reason::NOT_OBSERVED),
+            ]
+        );
     }
 
     #[test]

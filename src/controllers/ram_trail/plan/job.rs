@@ -230,9 +230,9 @@ fn sinks_to_send(
             differences.weakened.push(text);
         }
         if others > 0 {
-            differences
-                .exceeds
-                .push(format!("copyTo: the job writes to {others} other targets, want none"));
+            differences.exceeds.push(format!(
+                "copyTo: the job writes to {others} other targets, want none"
+            ));
         }
         let mut sink = wanted_sink(copy);
         sink.name = free_name(&sink.name, &sinks);
