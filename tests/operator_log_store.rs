@@ -447,6 +447,75 @@ fn taking_over_keeps_what_is_there_and_never_reduces() {
 }
 
 #[test]
+fn a_store_that_is_not_shown_once_is_neither_created_again_nor_taken_for_created() {
+    let mut world = World::new("unseen");
+    made_by_intruder(&world, 30);
+    world.apply(PROJECT, "trail", &project_spec(PROJECT_NAME));
+    world.apply(KIND, "store", &spec(30));
+    world.start();
+    world.settled(KIND, "store");
+    let since = world.now();
+    let fault = json!({"match": {"action": "GetLogStore", "caller": support::USER, "times": 1},
+        "fault": {"kind": "status", "status": 404, "code": "LogStoreNotExist", "message": "not there"}});
+    world.emulator.add_fault(&fault).unwrap();
+    world.resyncs("GetLogStore", 4);
+    world.ready(KIND, "store");
+    assert_eq!(world.writes(since), Vec::<String>::new());
+    let object: AuditLogStore = world.get("store");
+    assert_eq!(object.status.unwrap().claim.unwrap().origin, Origin::Adopted);
+}
+
+#[test]
+fn what_a_person_makes_after_a_refused_create_is_not_taken_for_ours() {
+    let mut world = World::new("refused");
+    let refusal = json!({"match": {"action": "CreateLogStore", "caller": support::USER, "times": 0},
+        "fault": {"kind": "status", "status": 403, "code": "ProjectQuotaExceed", "message": "quota"}});
+    world.emulator.add_fault(&refusal).unwrap();
+    world.apply(PROJECT, "trail", &project_spec(PROJECT_NAME));
+    world.apply(
+        KIND,
+        "store",
+        &with(spec(30), &json!({"adoptionPolicy": "Never"})),
+    );
+    world.start();
+    world.condition(KIND, "store", "Stalled", "True", "QuotaExceeded");
+    let object: AuditLogStore = world.get("store");
+    assert_eq!(object.status.unwrap().pending_create, None);
+    let new = NewLogStore {
+        name: name(),
+        retention_days: 7,
+        shard_count: 2,
+    };
+    wait(world.intruder().log_service.create_log_store(&project(), &new)).unwrap();
+    world.condition(KIND, "store", "Stalled", "True", "AdoptionForbidden");
+    assert_eq!(found(&world).unwrap().retention_days(), Some(7));
+}
+
+#[test]
+fn a_weakening_that_cannot_be_put_right_is_said_in_protected() {
+    let mut world = world("held");
+    world.apply(KIND, "store", &spec(90));
+    world.start();
+    world.settled(KIND, "store");
+    let refusal = json!({"match": {"action": "UpdateLogStore", "caller": support::USER, "times": 0},
+        "fault": {"kind": "status", "status": 503, "code": "ServerBusy", "message": "busy"}});
+    world.emulator.add_fault(&refusal).unwrap();
+    set_retention(&world, 7);
+    let weak = world.condition(KIND, "store", "Protected", "False", "Tampered");
+    assert!(
+        weak["message"].as_str().unwrap().contains("from 90 to 7 days"),
+        "{weak}"
+    );
+    assert!(world.event("TamperFound").contains("from 90 to 7 days"));
+    world.emulator.remove_faults().unwrap();
+    world.condition(KIND, "store", "Protected", "True", "Protected");
+    until_retention(&world, 90);
+    let object: AuditLogStore = world.get("store");
+    assert!(object.status.unwrap().last_tamper.unwrap().repaired);
+    world.nothing_was_reduced();
+}
+
+#[test]
 fn never_takes_over_nothing() {
     let mut world = World::new("never");
     made_by_intruder(&world, 7);

@@ -226,6 +226,24 @@ fn a_mark_needs_room() {
     ));
 }
 
+#[test]
+fn a_type_of_the_index_that_is_not_ours_is_said_and_left() {
+    let mut found = seen(30);
+    let index = found.index.as_mut().unwrap();
+    index["keys"]["event"]["json_keys"]["errorCode"]["type"] = json!("long");
+    for decision in [Decision::Take(Origin::Adopted), Decision::Keep] {
+        let plan = plan_of(&spec(30), Some(30), &decision, Some(&found)).unwrap();
+        assert_eq!(plan.steps, vec![]);
+        let [excess] = plan.excess.as_slice() else {
+            panic!("{:?}", plan.excess);
+        };
+        assert!(
+            excess.weakens && excess.text.contains("event.errorCode has type long"),
+            "{excess:?}"
+        );
+    }
+}
+
 /// What the steps make of a store.
 fn apply(seen: Option<Seen>, steps: &[Step<Action>]) -> Seen {
     let mut now = seen.unwrap_or_default();
