@@ -139,6 +139,14 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         .map(|(part, result, time)| row(*part, result, *time))
         .collect();
     terminal::table(&rows);
+    // The table holds the first line; what else there is names the tests that failed.
+    for error in results.iter().filter_map(|(_, result, _)| result.as_ref().err()) {
+        error
+            .to_string()
+            .lines()
+            .skip(1)
+            .for_each(|line| terminal::line(&terminal::paint(Style::Bad, line)));
+    }
     if args.full {
         // Said, not counted: a tier without tests proves nothing.
         terminal::line(&terminal::paint(
@@ -249,7 +257,8 @@ fn rust_tests(selection: &[&str], api_server: bool) -> Result<Outcome> {
     let said = totals.to_string();
     println!("{said}");
     if !success {
-        bail!("{said}");
+        let failures = totals.failures.iter().map(|name| format!("\n  {name}"));
+        bail!("{said}{}", failures.collect::<String>());
     }
     if totals.passed == 0 {
         bail!("no test ran");
@@ -264,12 +273,19 @@ struct Totals {
     passed: u32,
     failed: u32,
     ignored: u32,
+    /// Names of the tests that failed.
+    failures: Vec<String>,
 }
 
 impl Totals {
-    /// Reads a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; ...`.
+    /// Reads a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; ...` or `test name ... FAILED`.
     fn read(&mut self, line: &str) {
         let line = terminal::plain(line);
+        let failure = line
+            .trim()
+            .strip_prefix("test ")
+            .and_then(|rest| rest.strip_suffix(" ... FAILED"));
+        self.failures.extend(failure.map(str::to_owned));
         let Some(counts) = line.trim().strip_prefix("test result: ") else {
             return;
         };
@@ -299,6 +315,7 @@ impl std::fmt::Display for Totals {
             passed,
             failed,
             ignored,
+            failures: _,
         } = self;
         write!(
             f,
@@ -375,6 +392,8 @@ mod tests {
     fn closing_lines_are_summed_up_whatever_their_colour() {
         let mut totals = Totals::default();
         totals.read("running 2 tests");
+        totals.read("test a::b ... FAILED");
+        totals.read("test a::c ... ok");
         totals.read("test result: \x1b[32mok\x1b[0m. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s");
         totals.read("test result: FAILED. 1 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s");
         assert_eq!(
@@ -383,7 +402,8 @@ mod tests {
                 programs: 2,
                 passed: 3,
                 failed: 3,
-                ignored: 1
+                ignored: 1,
+                failures: vec!["a::b".to_owned()],
             }
         );
     }
