@@ -333,7 +333,7 @@ mod tests {
                             .as_object_mut()
                             .unwrap()
                             .remove("type"),
-                    )
+                    );
                 },
                 "type text of the index key event.serviceName",
             ),
