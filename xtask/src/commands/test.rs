@@ -234,8 +234,15 @@ fn build(built: &mut Option<bool>) -> Result<()> {
     Ok(())
 }
 
+/// Tests of one program that run at a time. Tests of the operator mostly wait for it, so more of them than cores
+/// go side by side; beyond this the API server itself becomes the bottleneck of two cores.
+const TEST_THREADS: &str = "6";
+
 fn rust_tests(selection: &[&str], api_server: bool) -> Result<Outcome> {
     let mut command = cargo();
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        command.env("RUST_TEST_THREADS", TEST_THREADS);
+    }
     command.arg("test").args(selection).arg("--no-fail-fast");
     if terminal::colour() {
         command.args(["--color", "always", "--", "--color", "always"]);
