@@ -43,7 +43,7 @@ use self::status::Facts;
 use crate::aliyun::Class;
 use crate::aliyun::log_service::Taggable;
 use crate::api::condition::{DELIVERING, Status, find, reason};
-use crate::api::v1alpha1::{AuditProject, Claim, CopyTo, DeletionPolicy, Origin, RamTrail};
+use crate::api::v1alpha1::{AuditProject, Claim, CopyTo, DeletionPolicy, Origin, RamTrail, RamTrailStatus};
 use crate::config::Settings;
 use crate::controllers::access::Access;
 use crate::controllers::acquisition::{self, Found, Release};
@@ -301,7 +301,7 @@ fn known(pass: &Pass<RamTrail>, access: &Access, looked: &Looked) -> Known {
         claim: pass.status.claim.clone(),
         pending: pass.status.pending_create.clone(),
         applied: pass.status.applied.clone(),
-        store_seen: pass.status.data_since.is_some(),
+        store_seen: store_was_seen(&pass.status),
         memory: memory.for_planning(settle, now, max_lag(&pass.object)),
     }
 }
@@ -341,13 +341,19 @@ async fn note_seen(pass: &mut Pass<RamTrail>, looked: &Looked) {
         return;
     };
     pass.status.retention_days = days;
-    let since = apply::since(created);
-    let before = std::mem::replace(&mut pass.status.data_since, since.clone());
-    if before.is_some() && before != since {
+    // A time that is not told says nothing.
+    let Some(since) = apply::since(created) else {
+        return;
+    };
+    let before = pass.status.data_since.replace(since.clone());
+    if before.is_some_and(|before| before != since) {
         let store = trail_store(pass.object.effective_name());
         let text =
             format!("Log store {store} was deleted and made again: the events that it held before are lost");
         pass.tampered(TamperAction::Deleted, &text, false).await;
+        // Kubernetes counts Events of one kind under the words of the first, and the loss must be read.
+        pass.tell(Note::warning(event::CREATED_AGAIN, "LogStore", text))
+            .await;
     }
 }
 
@@ -370,6 +376,11 @@ fn follow(pass: &Pass<RamTrail>, access: &Access, looked: &Looked) {
         watch.interrupted(now);
         memory.verdict = None;
     }
+}
+
+/// Whether the trail's store was there once, by anything that was told of it.
+fn store_was_seen(status: &RamTrailStatus) -> bool {
+    status.data_since.is_some() || status.retention_days.is_some()
 }
 
 /// What delivery of a trail is measured by.

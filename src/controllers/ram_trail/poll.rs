@@ -20,7 +20,7 @@ use super::delivery::{Search, Verdict, Watch};
 use super::memory::{Snapshot, TrailMemory};
 use super::model::{parse_event_rw, trail_store};
 use super::observe::{pick, store_name};
-use super::rules;
+use super::{rules, store_was_seen};
 use crate::aliyun::action_trail::{Trail, TrailState};
 use crate::aliyun::log_service::{LogQuery, LogRows};
 use crate::aliyun::user_agent;
@@ -249,10 +249,7 @@ impl Poller {
             access,
             memory,
         } = member;
-        let seen_before = trail
-            .status
-            .as_ref()
-            .is_some_and(|status| status.data_since.is_some());
+        let seen_before = trail.status.as_ref().is_some_and(store_was_seen);
         if !seen_before && is_on(member) {
             // A first event that does not come is not awaited for ever.
             let now = access.clients.cloud_now();

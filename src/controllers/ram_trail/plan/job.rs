@@ -265,8 +265,9 @@ fn sinks_to_send(
 /// A name that none of the sinks has.
 fn free_name(base: &str, sinks: &[Sink]) -> String {
     let taken = |name: &String| sinks.iter().any(|sink| sink.name == *name);
+    // One more name than there are sinks: one of them is free.
     std::iter::once(base.to_owned())
-        .chain((2..).map(|number| format!("{base}-{number}")))
+        .chain((2..=sinks.len() + 1).map(|number| format!("{base}-{number}")))
         .find(|name| !taken(name))
         .unwrap_or_else(|| base.to_owned())
 }
