@@ -497,7 +497,11 @@ fn a_denied_call_names_action_resource_and_who_needs_it_and_recovers() {
     // Each attempt is noted before it is sent, and the note is taken back when it is refused; nothing else is written.
     let said = world.conditions(KIND, "trail");
     world.resyncs("GetProject", 2);
-    assert_eq!(world.conditions(KIND, "trail"), said, "the same error is said once");
+    assert_eq!(
+        world.conditions(KIND, "trail"),
+        said,
+        "the same error is said once"
+    );
     let all = json!([{"Effect": "Allow", "Action": "*", "Resource": "*"}]);
     world.add_user("LTAIreaderKey0000000001", ACCOUNT, "reader", &all);
     world.ready(KIND, "trail");
