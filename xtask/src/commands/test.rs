@@ -236,7 +236,7 @@ fn build(built: &mut Option<bool>) -> Result<()> {
 
 /// Tests of one program that run at a time. Tests of the operator mostly wait for it, so more of them than cores
 /// go side by side; beyond this the API server itself becomes the bottleneck of two cores.
-const TEST_THREADS: &str = "6";
+const TEST_THREADS: &str = "4";
 
 fn rust_tests(selection: &[&str], api_server: bool) -> Result<Outcome> {
     let mut command = cargo();
