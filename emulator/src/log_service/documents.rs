@@ -1,14 +1,15 @@
 //! Saved searches and dashboards: opaque JSON under a name (sls-api 4.7, 4.8).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
 use super::State;
 use super::arguments::{Arguments, Members};
 use super::errors::{bad, exceed_quota, parameter_invalid, post_body_invalid};
+use super::project::Project;
 use crate::call::CallContext;
-use crate::quota;
+use crate::quota::{self, Quota};
 use crate::wire::{ApiError, Reply};
 
 /// Longest configuration of a saved search, in bytes.
@@ -16,12 +17,98 @@ const MAX_SEARCH: usize = 65_535;
 /// Charts on one dashboard.
 const MAX_CHARTS: usize = 200;
 
-fn search_not_exist() -> ApiError {
-    ApiError::new(404, "SavedSearchNotExist", "specified savedsearch does not exist")
+/// Saved searches and dashboards live the same life; what they differ in is said here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    /// Saved searches (4.7).
+    Search,
+    /// Dashboards (4.8).
+    Dashboard,
 }
 
-fn dashboard_not_exist() -> ApiError {
-    ApiError::new(404, "DashboardNotExist", "specified dashboard does not exist")
+impl Family {
+    /// As messages and the list's members begin.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Search => "savedsearch",
+            Self::Dashboard => "dashboard",
+        }
+    }
+
+    /// Member with the name.
+    fn name_member(self) -> &'static str {
+        match self {
+            Self::Search => "savedsearchName",
+            Self::Dashboard => "dashboardName",
+        }
+    }
+
+    /// List of the names.
+    fn names_member(self) -> &'static str {
+        match self {
+            Self::Search => "savedsearches",
+            Self::Dashboard => "dashboards",
+        }
+    }
+
+    /// List of the summaries.
+    fn items_member(self) -> &'static str {
+        match self {
+            Self::Search => "savedsearchItems",
+            Self::Dashboard => "dashboardItems",
+        }
+    }
+
+    /// Members by parts of which a list is filtered.
+    fn filters(self) -> &'static [&'static str] {
+        match self {
+            Self::Search => &["savedsearchName", "logstore"],
+            Self::Dashboard => &["dashboardName", "displayName"],
+        }
+    }
+
+    /// Members that a list shows.
+    fn shown(self) -> &'static [&'static str] {
+        match self {
+            Self::Search => &[
+                "savedsearchName",
+                "displayName",
+                "logstore",
+                "searchQuery",
+                "topic",
+            ],
+            Self::Dashboard => &["dashboardName", "displayName", "description"],
+        }
+    }
+
+    fn quota(self) -> Quota {
+        match self {
+            Self::Search => quota::SLS_SAVED_SEARCHES,
+            Self::Dashboard => quota::SLS_DASHBOARDS,
+        }
+    }
+
+    fn missing(self) -> ApiError {
+        let code = match self {
+            Self::Search => "SavedSearchNotExist",
+            Self::Dashboard => "DashboardNotExist",
+        };
+        ApiError::new(404, code, format!("specified {} does not exist", self.word()))
+    }
+
+    fn check(self, body: &Map<String, Value>) -> Result<(), ApiError> {
+        match self {
+            Self::Search => check_search(body),
+            Self::Dashboard => check_dashboard(body),
+        }
+    }
+
+    fn held(self, project: &mut Project) -> &mut BTreeMap<String, Value> {
+        match self {
+            Self::Search => &mut project.searches,
+            Self::Dashboard => &mut project.dashboards,
+        }
+    }
 }
 
 fn check_search(body: &Map<String, Value>) -> Result<(), ApiError> {
@@ -107,176 +194,91 @@ fn items<'a>(
 }
 
 impl State {
-    pub(super) fn create_search(
+    pub(super) fn create_document(
         &mut self,
         cx: &CallContext<'_>,
         project: &str,
+        family: Family,
         given: &Arguments,
     ) -> Result<Reply, ApiError> {
-        let project = self.project(cx, project)?;
+        let held = family.held(self.project(cx, project)?);
         let body = given.object()?;
-        check_search(&body)?;
-        let name = body["savedsearchName"].as_str().unwrap_or_default().to_owned();
-        if project.searches.contains_key(&name) {
-            return Err(parameter_invalid("specified savedsearch already exists"));
+        family.check(&body)?;
+        let name = body[family.name_member()].as_str().unwrap_or_default().to_owned();
+        if held.contains_key(&name) {
+            return Err(parameter_invalid(format!(
+                "specified {} already exists",
+                family.word()
+            )));
         }
-        if project.searches.len() as u64 >= cx.quotas.get(quota::SLS_SAVED_SEARCHES) {
-            return Err(exceed_quota("savedsearch"));
+        if held.len() as u64 >= cx.quotas.get(family.quota()) {
+            return Err(exceed_quota(family.word()));
         }
-        project.searches.insert(name, Value::Object(body));
+        held.insert(name, Value::Object(body));
         Ok(Reply::empty())
     }
 
-    pub(super) fn get_search(
+    pub(super) fn get_document(
         &mut self,
         cx: &CallContext<'_>,
-        (project, name): (&str, &str),
+        (project, family, name): (&str, Family, &str),
     ) -> Result<Reply, ApiError> {
-        let project = self.project(cx, project)?;
-        project
-            .searches
-            .get(name)
-            .map(Reply::json)
-            .ok_or_else(search_not_exist)
+        let held = family.held(self.project(cx, project)?);
+        held.get(name).map(Reply::json).ok_or_else(|| family.missing())
     }
 
-    pub(super) fn update_search(
+    pub(super) fn update_document(
         &mut self,
         cx: &CallContext<'_>,
-        (project, name): (&str, &str),
+        (project, family, name): (&str, Family, &str),
         given: &Arguments,
     ) -> Result<Reply, ApiError> {
-        let held = self
-            .project(cx, project)?
-            .searches
+        let held = family
+            .held(self.project(cx, project)?)
             .get_mut(name)
-            .ok_or_else(search_not_exist)?;
-        let body = named(given.object()?, "savedsearchName", name)?;
-        check_search(&body)?;
+            .ok_or_else(|| family.missing())?;
+        let body = named(given.object()?, family.name_member(), name)?;
+        family.check(&body)?;
         *held = Value::Object(body);
         Ok(Reply::empty())
     }
 
-    pub(super) fn delete_search(
+    pub(super) fn delete_document(
         &mut self,
         cx: &CallContext<'_>,
-        (project, name): (&str, &str),
+        (project, family, name): (&str, Family, &str),
     ) -> Result<Reply, ApiError> {
-        self.project(cx, project)?
-            .searches
+        let project = self.project(cx, project)?;
+        family
+            .held(project)
             .remove(name)
-            .ok_or_else(search_not_exist)?;
+            .ok_or_else(|| family.missing())?;
+        // Of the two only dashboards carry tags.
+        if family == Family::Dashboard {
+            project.dashboard_tags.remove(name);
+        }
         Ok(Reply::empty())
     }
 
-    pub(super) fn list_searches(
+    pub(super) fn list_documents(
         &mut self,
         cx: &CallContext<'_>,
         project: &str,
+        family: Family,
         given: &Arguments,
     ) -> Result<Reply, ApiError> {
         let page = given.page(500, 500)?;
-        let project = self.project(cx, project)?;
-        let found = items(
-            project.searches.values(),
-            given,
-            &["savedsearchName", "logstore"],
-            &[
-                "savedsearchName",
-                "displayName",
-                "logstore",
-                "searchQuery",
-                "topic",
-            ],
-        );
+        let held = family.held(self.project(cx, project)?);
+        let found = items(held.values(), given, family.filters(), family.shown());
         let total = found.len();
         let shown = page.of(found);
-        let names: Vec<&Value> = shown.iter().map(|item| &item["savedsearchName"]).collect();
-        let answer =
-            json!({"total": total, "count": shown.len(), "savedsearches": names, "savedsearchItems": shown});
-        Ok(Reply::json(&answer))
-    }
-
-    pub(super) fn create_dashboard(
-        &mut self,
-        cx: &CallContext<'_>,
-        project: &str,
-        given: &Arguments,
-    ) -> Result<Reply, ApiError> {
-        let project = self.project(cx, project)?;
-        let body = given.object()?;
-        check_dashboard(&body)?;
-        let name = body["dashboardName"].as_str().unwrap_or_default().to_owned();
-        if project.dashboards.contains_key(&name) {
-            return Err(parameter_invalid("specified dashboard already exists"));
-        }
-        if project.dashboards.len() as u64 >= cx.quotas.get(quota::SLS_DASHBOARDS) {
-            return Err(exceed_quota("dashboard"));
-        }
-        project.dashboards.insert(name, Value::Object(body));
-        Ok(Reply::empty())
-    }
-
-    pub(super) fn get_dashboard(
-        &mut self,
-        cx: &CallContext<'_>,
-        (project, name): (&str, &str),
-    ) -> Result<Reply, ApiError> {
-        let project = self.project(cx, project)?;
-        project
-            .dashboards
-            .get(name)
-            .map(Reply::json)
-            .ok_or_else(dashboard_not_exist)
-    }
-
-    pub(super) fn update_dashboard(
-        &mut self,
-        cx: &CallContext<'_>,
-        (project, name): (&str, &str),
-        given: &Arguments,
-    ) -> Result<Reply, ApiError> {
-        let held = self
-            .project(cx, project)?
-            .dashboards
-            .get_mut(name)
-            .ok_or_else(dashboard_not_exist)?;
-        let body = named(given.object()?, "dashboardName", name)?;
-        check_dashboard(&body)?;
-        *held = Value::Object(body);
-        Ok(Reply::empty())
-    }
-
-    pub(super) fn delete_dashboard(
-        &mut self,
-        cx: &CallContext<'_>,
-        (project, name): (&str, &str),
-    ) -> Result<Reply, ApiError> {
-        let project = self.project(cx, project)?;
-        project.dashboards.remove(name).ok_or_else(dashboard_not_exist)?;
-        project.dashboard_tags.remove(name);
-        Ok(Reply::empty())
-    }
-
-    pub(super) fn list_dashboards(
-        &mut self,
-        cx: &CallContext<'_>,
-        project: &str,
-        given: &Arguments,
-    ) -> Result<Reply, ApiError> {
-        let page = given.page(500, 500)?;
-        let project = self.project(cx, project)?;
-        let found = items(
-            project.dashboards.values(),
-            given,
-            &["dashboardName", "displayName"],
-            &["dashboardName", "displayName", "description"],
-        );
-        let total = found.len();
-        let shown = page.of(found);
-        let names: Vec<&Value> = shown.iter().map(|item| &item["dashboardName"]).collect();
-        let answer =
-            json!({"total": total, "count": shown.len(), "dashboards": names, "dashboardItems": shown});
+        let names: Vec<&Value> = shown.iter().map(|item| &item[family.name_member()]).collect();
+        let answer = json!({
+            "total": total,
+            "count": shown.len(),
+            family.names_member(): names,
+            family.items_member(): shown,
+        });
         Ok(Reply::json(&answer))
     }
 }
@@ -290,12 +292,12 @@ mod tests {
     fn dashboards_and_searches_keep_their_rules() {
         let refused = |body: Value| {
             let body = body.as_object().unwrap();
-            let check = if body.contains_key("dashboardName") {
-                check_dashboard
+            let family = if body.contains_key("dashboardName") {
+                Family::Dashboard
             } else {
-                check_search
+                Family::Search
             };
-            check(body).err().map(|error| error.code)
+            family.check(body).err().map(|error| error.code)
         };
         let chart = json!({"title": "t", "type": "table", "action": {}});
         let table = [

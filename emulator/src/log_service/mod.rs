@@ -31,6 +31,7 @@ use serde_json::{Value, json};
 
 use self::arguments::Arguments;
 use self::data::{StoredGroup, StoredLog};
+use self::documents::Family;
 use self::index::Index;
 use self::project::Project;
 use self::route::Command;
@@ -154,16 +155,18 @@ pub fn execute(call: LogCall, state: &mut State, cx: &CallContext<'_>) -> Result
         Command::GetLogs(store) => state.get_logs(cx, (project, store), given),
         Command::GetLogsLegacy(store) => state.get_logs_legacy(cx, (project, store), given),
         Command::GetHistograms(store) => state.get_histograms(cx, (project, store), given),
-        Command::CreateSavedSearch => state.create_search(cx, project, given),
-        Command::GetSavedSearch(name) => state.get_search(cx, (project, name)),
-        Command::UpdateSavedSearch(name) => state.update_search(cx, (project, name), given),
-        Command::DeleteSavedSearch(name) => state.delete_search(cx, (project, name)),
-        Command::ListSavedSearch => state.list_searches(cx, project, given),
-        Command::CreateDashboard => state.create_dashboard(cx, project, given),
-        Command::GetDashboard(name) => state.get_dashboard(cx, (project, name)),
-        Command::UpdateDashboard(name) => state.update_dashboard(cx, (project, name), given),
-        Command::DeleteDashboard(name) => state.delete_dashboard(cx, (project, name)),
-        Command::ListDashboard => state.list_dashboards(cx, project, given),
+        Command::CreateSavedSearch => state.create_document(cx, project, Family::Search, given),
+        Command::GetSavedSearch(name) => state.get_document(cx, (project, Family::Search, name)),
+        Command::UpdateSavedSearch(name) => state.update_document(cx, (project, Family::Search, name), given),
+        Command::DeleteSavedSearch(name) => state.delete_document(cx, (project, Family::Search, name)),
+        Command::ListSavedSearch => state.list_documents(cx, project, Family::Search, given),
+        Command::CreateDashboard => state.create_document(cx, project, Family::Dashboard, given),
+        Command::GetDashboard(name) => state.get_document(cx, (project, Family::Dashboard, name)),
+        Command::UpdateDashboard(name) => {
+            state.update_document(cx, (project, Family::Dashboard, name), given)
+        }
+        Command::DeleteDashboard(name) => state.delete_document(cx, (project, Family::Dashboard, name)),
+        Command::ListDashboard => state.list_documents(cx, project, Family::Dashboard, given),
         Command::CreateJob => state.create_job(cx, project, given),
         Command::GetJob(name) => state.get_job(cx, (project, name)),
         Command::UpdateJob(name) => state.update_job(cx, (project, name), given),
