@@ -14,8 +14,10 @@ pub enum Fact {
     Present,
     /// A quantity: more is up, less is down (days, a switch as 0 or 1).
     Amount(i64),
-    /// A set: only additions are up, any removal is down (index keys, covered events, a filter's terms).
+    /// A set: only additions are up, any removal is down (index keys, covered events).
     Members(BTreeSet<String>),
+    /// What a filter lets through: these texts, or everything. Everything is more than any texts.
+    Passed(Option<BTreeSet<String>>),
     /// Must exist, whatever its value: new is up, gone is down, another value is neutral (marks,
     /// destinations: nobody but the owner knows which value is right).
     Kept(String),
@@ -85,6 +87,8 @@ fn moved(old: &Fact, new: &Fact) -> Change {
                 Change::Down
             }
         }
+        (Fact::Passed(_), Fact::Passed(None)) => Change::Up,
+        (Fact::Passed(Some(old)), Fact::Passed(Some(new))) if new.is_superset(old) => Change::Up,
         (Fact::Kept(_), Fact::Kept(_)) | (Fact::Neutral(_), Fact::Neutral(_)) => Change::Same,
         // A field that changes its nature has lost what it was.
         _ => Change::Down,
@@ -101,7 +105,12 @@ mod tests {
 
     #[test]
     fn each_kind_of_fact_moves_its_own_way() {
-        let table: [(Option<Fact>, Option<Fact>, Option<Change>); 16] = [
+        let passed = |items: Option<&[&str]>| {
+            Some(Fact::Passed(
+                items.map(|items| items.iter().map(|&item| item.to_owned()).collect()),
+            ))
+        };
+        let table: [(Option<Fact>, Option<Fact>, Option<Change>); 21] = [
             (None, Some(Fact::Present), Some(Change::Up)),
             (Some(Fact::Present), None, Some(Change::Down)),
             (Some(Fact::Present), Some(Fact::Present), None),
@@ -120,6 +129,15 @@ mod tests {
                 Some(Change::Up),
             ),
             (Some(set(&["a"])), Some(set(&["a"])), None),
+            (passed(Some(&["a"])), passed(None), Some(Change::Up)),
+            (passed(None), passed(Some(&["a"])), Some(Change::Down)),
+            (passed(Some(&["a"])), passed(Some(&["a", "b"])), Some(Change::Up)),
+            (
+                passed(Some(&["a", "b"])),
+                passed(Some(&["a"])),
+                Some(Change::Down),
+            ),
+            (passed(Some(&[])), passed(None), Some(Change::Up)),
             (
                 Some(Fact::Kept("a".into())),
                 Some(Fact::Kept("b".into())),

@@ -99,7 +99,7 @@ fn project_facts(project: &Project, facts: &mut Facts) {
         facts.insert(format!("{path}/on"), Fact::Amount(i64::from(job.status.is_on())));
         facts.insert(
             format!("{path}/accepts"),
-            Fact::Members(configuration.script.accepted()),
+            Fact::Passed(configuration.script.accepted()),
         );
         facts.insert(
             format!("{path}/script"),

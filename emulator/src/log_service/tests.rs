@@ -1239,6 +1239,18 @@ fn calls_move_the_facts_they_should() {
         ]
     );
     world.wait(2);
+    let all = world.moved("PUT", "/etls/copy", &job("*"));
+    assert_eq!(
+        all,
+        [
+            (format!("{path}/accepts"), Change::Up),
+            (format!("{path}/script"), Change::Same)
+        ]
+    );
+    world.wait(2);
+    let some = world.moved("PUT", "/etls/copy", &job("* | where a in ('x')"));
+    assert_eq!(some[0], (format!("{path}/accepts"), Change::Down));
+    world.wait(2);
     assert_eq!(
         world.moved("PUT", "/etls/copy?action=STOP", &Value::Null),
         one(format!("{path}/on"), Change::Down)

@@ -130,23 +130,23 @@ impl Script {
         Ok(Some(after))
     }
 
-    /// Texts that the script's conditions accept, `*` where there is no condition: a filter that loses one of
-    /// them has become narrower.
-    pub fn accepted(&self) -> BTreeSet<String> {
+    /// Texts that the script's conditions accept: a filter that loses one of them has become narrower. `None` where
+    /// there is no condition: everything passes.
+    pub fn accepted(&self) -> Option<BTreeSet<String>> {
         let mut texts = BTreeSet::new();
         let filters = self
             .commands
             .iter()
             .any(|command| matches!(command, Command::Where(_)));
         if !filters && self.search == search::Node::All {
-            texts.insert("*".to_owned());
+            return None;
         }
         for command in &self.commands {
             if let Command::Where(condition) = command {
                 condition.accepted(&mut texts);
             }
         }
-        texts
+        Some(texts)
     }
 }
 
@@ -517,16 +517,21 @@ mod tests {
         let accepted = |script: &str| Script::parse(script).unwrap().accepted();
         let wide = accepted(
             "* | where lower(json_extract_scalar(event, '$.serviceName')) in ('ram', 'sts') or n = '7'",
-        );
+        )
+        .unwrap();
         assert_eq!(
             wide.iter().map(String::as_str).collect::<Vec<_>>(),
             ["7", "ram", "sts"]
         );
         let narrow =
-            accepted("* | where lower(json_extract_scalar(event, '$.serviceName')) in ('ram') or n = '7'");
+            accepted("* | where lower(json_extract_scalar(event, '$.serviceName')) in ('ram') or n = '7'")
+                .unwrap();
         assert!(wide.is_superset(&narrow) && wide != narrow);
-        assert!(accepted("* | where n not in ('7') and n != '8'").is_empty());
-        assert!(accepted("* | project n").contains("*"));
+        assert_eq!(
+            accepted("* | where n not in ('7') and n != '8'"),
+            Some(BTreeSet::new())
+        );
+        assert_eq!(accepted("* | project n"), None);
     }
 
     /// A condition over three unknown, true or false columns, as a tree.
