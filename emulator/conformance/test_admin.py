@@ -342,6 +342,13 @@ def test_garbage_is_an_error_of_the_sdk_not_of_the_service(cloud, account):
     assert caught.value.get_error_code() in ("BadResponse", "InvalidResponse")
 
 
+def test_a_body_that_breaks_off_is_no_answer(cloud, account, journal):
+    fault(cloud, {"kind": "truncated"}, account, action="ListProject", times=0)
+    with pytest.raises(LogException):
+        account.log().list_project()
+    assert {row["status"] for row in journal.rows("ListProject")} == {200}
+
+
 def test_imported_events_are_looked_up(cloud, account):
     event = {"eventId": cloud.name("imported"), "eventName": "ConsoleSignin", "serviceName": "AasCustomer",
              "eventType": "ConsoleSignin", "eventRW": "Write", "eventSource": "account.aliyun.com",

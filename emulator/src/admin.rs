@@ -10,7 +10,7 @@ use crate::actiontrail::event::Event;
 use crate::assumptions::register;
 use crate::clock::{http_date, iso_seconds};
 use crate::config::AccessKey;
-use crate::engine::{Answer, Engine};
+use crate::engine::{Answer, Engine, Pace};
 use crate::faults::Spec;
 use crate::quota;
 use crate::ram::policy::{Document, DocumentKind, system_policy};
@@ -45,7 +45,7 @@ pub fn handle(engine: &Engine, inbound: &Inbound) -> Answer {
             ("date".to_owned(), http_date(engine.clock.now())),
         ],
         body: Bytes::from(body.to_string()),
-        slow: None,
+        pace: Pace::Whole,
     }
 }
 

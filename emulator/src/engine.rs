@@ -43,8 +43,20 @@ pub struct Answer {
     pub headers: Vec<(String, String)>,
     /// Body.
     pub body: Bytes,
-    /// Pause between single bytes of the body.
-    pub slow: Option<Duration>,
+    /// How the body is sent.
+    pub pace: Pace,
+}
+
+/// How a body is sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pace {
+    /// Whole.
+    #[default]
+    Whole,
+    /// Byte by byte, with this pause before each.
+    Slow(Duration),
+    /// Half of it; then the connection is closed.
+    Half,
 }
 
 /// What becomes of a connection's request.
@@ -168,7 +180,8 @@ impl Engine {
                     answer.body = Bytes::from_static(b"<html><body>\xff\xfe not what you asked for");
                     set_header(&mut answer.headers, "content-type", "text/html");
                 }
-                Kind::SlowBody { ms } => answer.slow = Some(Duration::from_millis(*ms)),
+                Kind::Truncated => answer.pace = Pace::Half,
+                Kind::SlowBody { ms } => answer.pace = Pace::Slow(Duration::from_millis(*ms)),
                 Kind::Delay { .. }
                 | Kind::DropBefore
                 | Kind::HoldBefore
@@ -279,7 +292,11 @@ impl Engine {
                     let error = retry_after(error, *retry_after_ms);
                     return Some(Outcome::Answer(self.refuse(inbound, prepared, &error)));
                 }
-                Kind::DropAfter | Kind::HoldAfter | Kind::Garbage | Kind::SlowBody { .. } => {}
+                Kind::DropAfter
+                | Kind::HoldAfter
+                | Kind::Garbage
+                | Kind::Truncated
+                | Kind::SlowBody { .. } => {}
             }
         }
         None
@@ -419,7 +436,7 @@ impl Engine {
             status: reply.status,
             headers,
             body: reply.body,
-            slow: None,
+            pace: Pace::Whole,
         }
     }
 
@@ -452,7 +469,7 @@ impl Engine {
             status: error.status,
             headers,
             body: Bytes::from(body.to_string()),
-            slow: None,
+            pace: Pace::Whole,
         }
     }
 

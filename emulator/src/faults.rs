@@ -44,6 +44,8 @@ pub enum Kind {
     },
     /// The call runs; the answer is 200 with a body that is not what it should be.
     Garbage,
+    /// The call runs; the answer announces its whole body, and the connection is closed after half of it.
+    Truncated,
     /// The call runs; the body comes byte by byte.
     SlowBody {
         /// Milliseconds between bytes.

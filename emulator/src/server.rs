@@ -1,6 +1,5 @@
 //! Sockets: accepts connections, turns HTTP into [`Inbound`] and answers back. Knows nothing of services.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
-use crate::engine::{Answer, Engine, MAX_BODY, Outcome};
+use crate::engine::{Answer, Engine, MAX_BODY, Outcome, Pace};
 use crate::wire::Inbound;
 
 /// How often background work is looked at.
@@ -122,7 +121,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, engine: Arc<Engine>, mut sto
     }
 }
 
-/// The connection is closed without an answer.
+/// The connection is closed without an answer, or within one.
 #[derive(Debug, thiserror::Error)]
 #[error("a fault closes the connection")]
 struct Closed;
@@ -189,7 +188,7 @@ async fn read(mut body: Incoming) -> Result<Bytes, Option<u64>> {
 }
 
 fn respond(answer: Answer) -> Response<AnswerBody> {
-    let mut response = Response::new(AnswerBody::new(answer.body, answer.slow));
+    let mut response = Response::new(AnswerBody::new(answer.body, answer.pace));
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in answer.headers {
         if let (Ok(name), Ok(value)) = (
@@ -204,44 +203,68 @@ fn respond(answer: Answer) -> Response<AnswerBody> {
     response
 }
 
-/// A body sent whole, or byte by byte with pauses.
+/// A body sent as its pace says.
 struct AnswerBody {
     rest: Bytes,
+    /// Bytes at the end that are announced and never sent.
+    withheld: usize,
+    /// Goes before each byte of a slow body, and before a body breaks off, so that what was sent arrives.
     slow: Option<(Duration, Pin<Box<tokio::time::Sleep>>)>,
 }
 
+/// How long a body that breaks off stands still first.
+const BREAK: Duration = Duration::from_millis(20);
+
 impl AnswerBody {
-    fn new(body: Bytes, slow: Option<Duration>) -> Self {
+    fn new(body: Bytes, pace: Pace) -> Self {
+        let withheld = if pace == Pace::Half {
+            body.len().div_ceil(2)
+        } else {
+            0
+        };
+        let slow = match pace {
+            Pace::Slow(pause) => Some(pause),
+            Pace::Half => Some(BREAK),
+            Pace::Whole => None,
+        };
+        let slow = slow.map(|pause| (pause, Box::pin(tokio::time::sleep(pause))));
         Self {
             rest: body,
-            slow: slow.map(|pause| (pause, Box::pin(tokio::time::sleep(pause)))),
+            withheld,
+            slow,
         }
     }
 }
 
 impl Body for AnswerBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Closed;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.rest.is_empty() {
+    ) -> Poll<Option<Result<Frame<Bytes>, Closed>>> {
+        let this = &mut *self;
+        let left = this.rest.len() - this.withheld;
+        let breaks_off = this.withheld > 0;
+        if left == 0 && !breaks_off {
             return Poll::Ready(None);
         }
-        let this = &mut *self;
-        let data = match &mut this.slow {
-            None => std::mem::take(&mut this.rest),
+        let send = match &mut this.slow {
+            None => left,
+            Some(_) if breaks_off && left > 0 => left,
             Some((pause, sleep)) => {
                 if sleep.as_mut().poll(cx).is_pending() {
                     return Poll::Pending;
                 }
+                if breaks_off {
+                    return Poll::Ready(Some(Err(Closed)));
+                }
                 sleep.as_mut().reset(tokio::time::Instant::now() + *pause);
-                this.rest.split_to(1)
+                1
             }
         };
-        Poll::Ready(Some(Ok(Frame::data(data))))
+        Poll::Ready(Some(Ok(Frame::data(this.rest.split_to(send)))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -227,7 +227,7 @@ fn dropped_calls_differ_in_whether_they_ran() {
 }
 
 #[test]
-fn answers_can_be_late_slow_garbled_throttled_or_refused() {
+fn answers_can_be_late_slow_garbled_cut_off_throttled_or_refused() {
     let cloud = documented();
     let call = || cloud.sts("GetCallerIdentity", &[]);
     let fault = |fault: Value| {
@@ -246,6 +246,16 @@ fn answers_can_be_late_slow_garbled_throttled_or_refused() {
     fault(json!({"kind": "garbage"}));
     let garbage = call();
     assert_eq!((garbage.status, garbage.json()), (200, Value::Null));
+    fault(json!({"kind": "truncated"}));
+    let cut = call();
+    let announced: usize = cut
+        .head
+        .to_ascii_lowercase()
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok())
+        .unwrap();
+    assert_eq!((cut.status, cut.json()), (200, Value::Null));
+    assert!(!cut.body.is_empty() && cut.body.len() < announced, "{announced}");
     fault(json!({"kind": "throttle", "retryAfterMs": 1500}));
     let throttled = call();
     assert_eq!(throttled.code(), "Throttling.User");
