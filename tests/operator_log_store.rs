@@ -360,6 +360,53 @@ fn a_removed_or_narrowed_index_is_restored_and_keys_of_others_stay() {
 }
 
 #[test]
+fn a_type_of_the_index_is_put_back_if_it_was_ours_and_left_if_it_never_was() {
+    let mut world = World::new("types");
+    // A store that existed, with a type of its owner's in its index.
+    made_by_intruder(&world, 30);
+    let cloud = world.intruder().log_service;
+    let mut theirs = ramtrail::controllers::index_preset::preset();
+    theirs["keys"]["event"]["json_keys"]["vpcId"]["type"] = json!("long");
+    wait(cloud.create_index(&project(), &name(), &theirs)).unwrap();
+    world.apply(PROJECT, "trail", &project_spec(PROJECT_NAME));
+    world.apply(KIND, "store", &spec(30));
+    world.start();
+    let left = world.condition(KIND, "store", "Synced", "False", "ExceedsSpec");
+    assert!(
+        left["message"]
+            .as_str()
+            .unwrap()
+            .contains("event.vpcId has type long"),
+        "{left}"
+    );
+    world.until("store", "the types are noted", |object: &AuditLogStore| {
+        let applied = object.status.as_ref().and_then(|status| status.applied.as_ref());
+        applied.is_some_and(|applied| applied.index_types.contains(&"event.errorCode".to_owned()))
+    });
+    let mut weak = index(&world);
+    weak["keys"]["event"]["json_keys"]["errorCode"]["type"] = json!("long");
+    wait(cloud.update_index(&project(), &name(), &weak)).unwrap();
+    let note = world.event("TamperRepaired");
+    assert!(note.contains("event.errorCode (found long)"), "{note}");
+    world.eventually("the type is back", || {
+        let leaves = index(&world)["keys"]["event"]["json_keys"].clone();
+        match (
+            leaves["errorCode"]["type"].as_str(),
+            leaves["vpcId"]["type"].as_str(),
+        ) {
+            (Some("text"), Some("long")) => Ok(()),
+            found => Err(format!("{found:?}")),
+        }
+    });
+    world.resyncs("GetIndex", 2);
+    assert_eq!(
+        world.count(0, "UpdateIndex"),
+        1,
+        "one repair, and the type of others stays"
+    );
+}
+
+#[test]
 fn writing_without_a_signature_is_switched_off() {
     let mut world = world("tracking");
     world.apply(KIND, "store", &spec(30));

@@ -1,7 +1,8 @@
 //! Owns the index that a log store with ActionTrail events needs, and the rule by which it is kept.
 //!
 //! Pure. The preset searches every word and makes the leaves of `event` searchable and countable by name. Keeping it
-//! only adds: keys, types, options and words of others stay, and fields we do not know stay as they are.
+//! only adds: keys, types, options and words of others stay, and fields we do not know stay as they are. The one thing
+//! that is replaced is a type that was the preset's when the index was last converged: who changed it took something away.
 
 use serde_json::{Map, Value, json};
 
@@ -84,26 +85,78 @@ fn tokens() -> Value {
 pub struct Repair {
     /// What is lacking, in words; empty: nothing.
     pub missing: Vec<String>,
-    /// What has another type than the preset's, in words. A type is never replaced: what is searched by it would be lost.
+    /// What has another type than the preset's and is not known to have had that, in words. Such a type is not replaced:
+    /// what is searched by it would be lost.
     pub other_types: Vec<String>,
     /// The index as found, with what was lacking.
     pub index: Map<String, Value>,
 }
 
 /// Compares an index with the preset. What others put in stays.
-pub fn repair(found: &Map<String, Value>) -> Repair {
+///
+/// `typed` is what [`typed_keys`] told when this index was last converged: a key among them whose type is another one now
+/// was changed since, and gets its type back. It must be empty while something is taken over.
+pub fn repair(found: &Map<String, Value>, typed: &[String]) -> Repair {
     let mut repair = Repair {
         index: found.clone(),
         ..Repair::default()
     };
-    let Repair {
-        missing,
-        other_types,
-        index,
-    } = &mut repair;
-    repair_line(index, missing);
-    repair_event(index, missing, other_types);
+    repair_line(&mut repair.index, &mut repair.missing);
+    repair_event(&mut repair, typed);
     repair
+}
+
+/// The keys of the preset that have the preset's type in this index, to be noted as converged: `event`, and its leaves as
+/// `event.eventName`. At most one for each key of the preset.
+pub fn typed_keys(index: &Map<String, Value>) -> Vec<String> {
+    let Some(event) = index
+        .get("keys")
+        .and_then(|keys| keys.get(EVENT))
+        .filter(|event| type_of(event) == Some("json"))
+    else {
+        return Vec::new();
+    };
+    let leaf = |name: &str| event.get("json_keys")?.get(name);
+    let leaves = LEAVES
+        .iter()
+        .filter(|name| leaf(name).and_then(type_of) == Some("text"))
+        .map(|name| path_of(name));
+    std::iter::once(EVENT.to_owned()).chain(leaves).collect()
+}
+
+fn type_of(key: &Value) -> Option<&str> {
+    key.get("type")?.as_str()
+}
+
+/// How a leaf is named in words and in [`typed_keys`].
+fn path_of(leaf: &str) -> String {
+    format!("{EVENT}.{leaf}")
+}
+
+/// What is wrong with the type of a key, and the type put there. Tells whether the key has the wanted type now.
+fn repair_type(
+    key: &mut Map<String, Value>,
+    path: &str,
+    wanted: &str,
+    typed: &[String],
+    missing: &mut Vec<String>,
+    other_types: &mut Vec<String>,
+) -> bool {
+    match key.get("type").and_then(Value::as_str) {
+        Some(found) if found == wanted => return true,
+        Some(found) if !typed.iter().any(|typed| typed == path) => {
+            other_types.push(format!(
+                "the index key {path} has type {found} in place of {wanted}"
+            ));
+            return false;
+        }
+        Some(found) => missing.push(format!(
+            "the type {wanted} of the index key {path} (found {found})"
+        )),
+        None => missing.push(format!("the type {wanted} of the index key {path}")),
+    }
+    key.insert("type".to_owned(), json!(wanted));
+    true
 }
 
 fn repair_line(index: &mut Map<String, Value>, missing: &mut Vec<String>) {
@@ -127,7 +180,12 @@ fn repair_line(index: &mut Map<String, Value>, missing: &mut Vec<String>) {
     repair_words("line", found, missing);
 }
 
-fn repair_event(index: &mut Map<String, Value>, missing: &mut Vec<String>, other_types: &mut Vec<String>) {
+fn repair_event(repair: &mut Repair, typed: &[String]) {
+    let Repair {
+        missing,
+        other_types,
+        index,
+    } = repair;
     let Some(keys) = object_in(index, "keys") else {
         return;
     };
@@ -136,17 +194,9 @@ fn repair_event(index: &mut Map<String, Value>, missing: &mut Vec<String>, other
         missing.push("the index key event".to_owned());
         return;
     };
-    match event.get("type").and_then(Value::as_str) {
-        Some("json") => {}
-        // Another type has no leaves and no levels, and not every one has words.
-        Some(other) => {
-            other_types.push(format!("the index key event has type {other} in place of json"));
-            return;
-        }
-        None => {
-            event.insert("type".to_owned(), json!("json"));
-            missing.push("the type json of the index key event".to_owned());
-        }
+    // Another type has no leaves and no levels, and not every one has words.
+    if !repair_type(event, EVENT, "json", typed, missing, other_types) {
+        return;
     }
     for option in ["index_all", "doc_value"] {
         if !is_true(event.get(option)) {
@@ -164,37 +214,29 @@ fn repair_event(index: &mut Map<String, Value>, missing: &mut Vec<String>, other
         missing.push("all levels of the index key event (max_depth limits them)".to_owned());
     }
     repair_words("event", event, missing);
-    repair_leaves(event, missing, other_types);
+    repair_leaves(event, typed, missing, other_types);
 }
 
-fn repair_leaves(event: &mut Map<String, Value>, missing: &mut Vec<String>, other_types: &mut Vec<String>) {
+fn repair_leaves(
+    event: &mut Map<String, Value>,
+    typed: &[String],
+    missing: &mut Vec<String>,
+    other_types: &mut Vec<String>,
+) {
     let Some(leaves) = object_in(event, "json_keys") else {
         return;
     };
     for name in LEAVES {
-        match leaves.get_mut(name).and_then(Value::as_object_mut) {
-            None => {
-                leaves.insert(name.to_owned(), leaf_key());
-                missing.push(format!("the index key event.{name}"));
-            }
-            Some(leaf) => {
-                match leaf.get("type").and_then(Value::as_str) {
-                    Some("text") => {}
-                    Some(other) => {
-                        other_types.push(format!(
-                            "the index key event.{name} has type {other} in place of text"
-                        ));
-                    }
-                    None => {
-                        leaf.insert("type".to_owned(), json!("text"));
-                        missing.push(format!("the type text of the index key event.{name}"));
-                    }
-                }
-                if !is_true(leaf.get("doc_value")) {
-                    leaf.insert("doc_value".to_owned(), json!(true));
-                    missing.push(format!("doc_value of the index key event.{name}"));
-                }
-            }
+        let path = path_of(name);
+        let Some(leaf) = leaves.get_mut(name).and_then(Value::as_object_mut) else {
+            leaves.insert(name.to_owned(), leaf_key());
+            missing.push(format!("the index key {path}"));
+            continue;
+        };
+        repair_type(leaf, &path, "text", typed, missing, other_types);
+        if !is_true(leaf.get("doc_value")) {
+            leaf.insert("doc_value".to_owned(), json!(true));
+            missing.push(format!("doc_value of the index key {path}"));
         }
     }
 }
@@ -259,7 +301,7 @@ mod tests {
             missing,
             other_types,
             index,
-        } = repair(&preset());
+        } = repair(&preset(), &[]);
         assert_eq!(missing, Vec::<String>::new());
         assert_eq!(other_types, Vec::<String>::new());
         assert_eq!(index, preset());
@@ -277,7 +319,7 @@ mod tests {
         line.remove("caseSensitive");
         index["keys"][EVENT].as_object_mut().unwrap().remove("max_depth");
         index["keys"][EVENT]["alias"] = json!("");
-        assert_eq!(repair(&index).missing, Vec::<String>::new());
+        assert_eq!(repair(&index, &[]).missing, Vec::<String>::new());
     }
 
     #[test]
@@ -290,7 +332,7 @@ mod tests {
             .as_object_mut()
             .unwrap()
             .remove("eventName");
-        let repaired = repair(&index).index;
+        let repaired = repair(&index, &[]).index;
         assert_eq!(at(&repaired, &["max_text_len"]), Some(&json!(16384)));
         assert_eq!(at(&repaired, &["keys", "team", "token"]), Some(&json!([","])));
         assert_eq!(
@@ -341,9 +383,9 @@ mod tests {
         for (weaken, named) in table {
             let mut index = preset();
             weaken(&mut index);
-            let Repair { missing, index, .. } = repair(&index);
+            let Repair { missing, index, .. } = repair(&index, &[]);
             assert!(missing.iter().any(|m| m.contains(named)), "{named}: {missing:?}");
-            assert_eq!(repair(&index).missing, Vec::<String>::new(), "{named}");
+            assert_eq!(repair(&index, &[]).missing, Vec::<String>::new(), "{named}");
         }
     }
 
@@ -352,7 +394,7 @@ mod tests {
         let mut index = preset();
         index["keys"][EVENT]["json_keys"]["errorCode"]["type"] = json!("long");
         index["keys"][EVENT]["json_keys"]["errorCode"]["doc_value"] = json!(false);
-        let repaired = repair(&index);
+        let repaired = repair(&index, &[]);
         assert_eq!(
             repaired.other_types,
             ["the index key event.errorCode has type long in place of text"]
@@ -366,12 +408,54 @@ mod tests {
 
         let mut index = preset();
         index["keys"][EVENT] = json!({"type": "text", "token": [","]});
-        let repaired = repair(&index);
+        let repaired = repair(&index, &[]);
         assert_eq!(
             repaired.other_types,
             ["the index key event has type text in place of json"]
         );
         assert_eq!((repaired.missing.len(), &repaired.index), (0, &index));
+    }
+
+    #[test]
+    fn a_type_that_was_ours_when_converged_is_put_back() {
+        let mut index = preset();
+        index["keys"][EVENT]["json_keys"]["vpcId"]["type"] = json!("long");
+        let typed = typed_keys(&index);
+        assert_eq!(typed.len(), LEAVES.len());
+        assert!(typed.contains(&"event".to_owned()) && !typed.contains(&"event.vpcId".to_owned()));
+
+        index["keys"][EVENT]["json_keys"]["errorCode"]["type"] = json!("long");
+        let repaired = repair(&index, &typed);
+        assert_eq!(
+            repaired.missing,
+            ["the type text of the index key event.errorCode (found long)"]
+        );
+        assert_eq!(
+            repaired.other_types,
+            ["the index key event.vpcId has type long in place of text"]
+        );
+        let leaf = |name| at(&repaired.index, &["keys", EVENT, "json_keys", name, "type"]);
+        assert_eq!(
+            (leaf("errorCode"), leaf("vpcId")),
+            (Some(&json!("text")), Some(&json!("long")))
+        );
+    }
+
+    #[test]
+    fn an_event_key_that_was_json_becomes_json_again_with_all_its_leaves() {
+        let mut index = preset();
+        let typed = typed_keys(&index);
+        index["keys"][EVENT] = json!({"type": "text", "token": [","], "alias": "e"});
+        let repaired = repair(&index, &typed);
+        assert_eq!(repaired.other_types, Vec::<String>::new());
+        assert!(
+            repaired.missing[0].contains("type json of the index key event (found text)"),
+            "{:?}",
+            repaired.missing
+        );
+        assert_eq!(typed_keys(&repaired.index), typed);
+        assert_eq!(at(&repaired.index, &["keys", EVENT, "alias"]), Some(&json!("e")));
+        assert_eq!(typed_keys(&index), Vec::<String>::new());
     }
 
     /// Any JSON, shaped like an index often enough.
@@ -394,8 +478,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_repaired_index_lacks_nothing_and_has_lost_no_key_of_others(index in indexes()) {
-            let repaired = repair(&index);
-            prop_assert_eq!(repair(&repaired.index).missing, Vec::<String>::new());
+            let repaired = repair(&index, &[]);
+            prop_assert_eq!(repair(&repaired.index, &[]).missing, Vec::<String>::new());
             for (name, value) in &index {
                 if !["line", "keys"].contains(&name.as_str()) {
                     prop_assert_eq!(repaired.index.get(name), Some(value));
@@ -420,6 +504,12 @@ mod tests {
             if repaired.missing.is_empty() {
                 prop_assert_eq!(repaired.index.get("line"), index.get("line"));
             }
+            // What was once typed as the preset is, is so again, whatever was made of it.
+            let typed = typed_keys(&preset());
+            let restored = repair(&index, &typed);
+            prop_assert_eq!(restored.other_types, Vec::<String>::new());
+            prop_assert_eq!(typed_keys(&restored.index), typed.clone());
+            prop_assert_eq!(repair(&restored.index, &typed).missing, Vec::<String>::new());
         }
     }
 }

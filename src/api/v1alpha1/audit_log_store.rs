@@ -153,13 +153,19 @@ pub struct AuditLogStoreStatus {
     pub plan: Vec<String>,
 }
 
-/// What was last converged for a log store: a reduction is made only when the wanted value fell below this.
+/// What was last converged for a log store: a reduction is made only when the wanted value fell below this, and what was
+/// there then and is gone now was taken away from outside.
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AppliedLogStore {
     /// Retention in days.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention_days: Option<i32>,
+    /// Keys of the index whose type was the one that ramtrail gives them: another type later is a change from outside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 128)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub index_types: Vec<String>,
 }
 
 impl AuditLogStore {

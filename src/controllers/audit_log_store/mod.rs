@@ -24,6 +24,7 @@ use crate::controllers::audit_project::{is_awaited, is_in_account};
 use crate::controllers::driver::Kind;
 use crate::controllers::event::{self, Note};
 use crate::controllers::failure::Failure;
+use crate::controllers::index_preset;
 use crate::controllers::marks;
 use crate::controllers::memory::lock;
 use crate::controllers::name_index::{Declarer, ExternalName};
@@ -377,6 +378,12 @@ async fn converge(
     if *decision != Decision::Contested {
         pass.status.applied = Some(AppliedLogStore {
             retention_days: Some(pass.object.spec.retention_days),
+            index_types: observed
+                .seen
+                .index
+                .as_ref()
+                .map(index_preset::typed_keys)
+                .unwrap_or_default(),
         });
     }
     let left = if *decision == Decision::Contested {
@@ -692,14 +699,14 @@ async fn apply(
                         format!("The index of log store {name} exists and is not shown yet"),
                     ));
                 }
-                done => done.map(|_| ()),
+                done => done.map(|_| observed.seen.index = Some(index.clone())),
             }
         }
         Action::UpdateIndex(index) => {
             let doing = format!("restore the index of log store {name} of project {project}");
             pass.change(doing, log_service.update_index(project, name, index))
                 .await
-                .map(|_| ())
+                .map(|_| observed.seen.index = Some(index.clone()))
         }
     };
     match result {

@@ -144,7 +144,8 @@ pub fn plan(wanted: &Wanted<'_>, decision: &Decision, seen: Option<&Seen>) -> Re
             );
         }
         Some(index) => {
-            let repair = index_preset::repair(index);
+            let typed = typed_before(applied, decision);
+            let repair = index_preset::repair(index, typed);
             if !repair.missing.is_empty() {
                 let text = format!("restore in the index of {name}: {}", shorten(&repair.missing));
                 plan.push(Effect::Protect, "index", text, Action::UpdateIndex(repair.index));
@@ -153,7 +154,8 @@ pub fn plan(wanted: &Wanted<'_>, decision: &Decision, seen: Option<&Seen>) -> Re
                 plan.excess.push(Excess {
                     reason: reason::EXCEEDS_SPEC,
                     text: format!(
-                        "In log store {name} {}; a type is not replaced, because what is searched by it would be lost. Change it by hand if                          nobody needs it",
+                        "In log store {name} {}; a type is not replaced, because what is searched by it would be lost. Change it by hand if nobody \
+                         needs it",
                         shorten(&repair.other_types)
                     ),
                     weakens: true,
@@ -175,6 +177,15 @@ pub fn plan(wanted: &Wanted<'_>, decision: &Decision, seen: Option<&Seen>) -> Re
         });
     }
     Ok(plan)
+}
+
+/// The keys of the index whose type is known to have been ours. What is taken over, or was made anew under the name, has
+/// no such history.
+fn typed_before<'a>(applied: Option<&'a AppliedLogStore>, decision: &Decision) -> &'a [String] {
+    match decision {
+        Decision::Keep | Decision::Contested => applied.map_or(&[], |applied| &applied.index_types),
+        Decision::Create | Decision::CreateAgain | Decision::Take(_) => &[],
+    }
 }
 
 fn plan_update(

@@ -37,6 +37,7 @@ fn plan_of(
     let owner = owner();
     let applied = applied.map(|days| AppliedLogStore {
         retention_days: Some(days),
+        index_types: Vec::new(),
     });
     plan(
         &Wanted {
@@ -241,6 +242,39 @@ fn a_type_of_the_index_that_is_not_ours_is_said_and_left() {
             excess.weakens && excess.text.contains("event.errorCode has type long"),
             "{excess:?}"
         );
+    }
+}
+
+#[test]
+fn a_type_of_the_index_that_was_ours_is_put_back_unless_the_store_is_another_one() {
+    let mut found = seen(30);
+    let applied = AppliedLogStore {
+        retention_days: Some(30),
+        index_types: index_preset::typed_keys(found.index.as_ref().unwrap()),
+    };
+    let index = found.index.as_mut().unwrap();
+    index["keys"]["event"]["json_keys"]["errorCode"]["type"] = json!("long");
+    let (spec, owner) = (spec(30), owner());
+    let plan = |decision: &Decision| {
+        let wanted = Wanted {
+            spec: &spec,
+            name: "s",
+            applied: Some(&applied),
+            owner: &owner,
+        };
+        plan(&wanted, decision, Some(&found)).unwrap()
+    };
+    let kept = plan(&Decision::Keep);
+    assert_eq!(kept.excess, []);
+    let [step] = kept.steps.as_slice() else {
+        panic!("{kept:?}")
+    };
+    assert_eq!(step.effect, Effect::Protect);
+    assert_eq!(step.action, Action::UpdateIndex(index_preset::preset()));
+    for decision in [Decision::Take(Origin::Adopted), Decision::Take(Origin::Created)] {
+        let taken = plan(&decision);
+        assert_eq!(taken.steps, []);
+        assert_eq!(taken.excess.len(), 1, "{decision:?}");
     }
 }
 

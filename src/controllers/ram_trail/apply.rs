@@ -256,7 +256,7 @@ impl Hands<'_> {
                 done => done,
             },
             Some(found) => {
-                let index = index_preset::repair(&found).index;
+                let index = index_preset::repair(&found, &[]).index;
                 pass.change(doing, log_service.update_index(project, &name, &index))
                     .await
             }
