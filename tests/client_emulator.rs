@@ -1143,6 +1143,7 @@ async fn a_read_goes_through_every_single_fault() {
         json!({ "kind": "status", "status": 503 }),
         json!({ "kind": "throttle" }),
         json!({ "kind": "garbage" }),
+        json!({ "kind": "truncated" }),
     ];
     for fault in faults {
         stage.fault("GetProject", &fault);
