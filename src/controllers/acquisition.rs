@@ -41,7 +41,7 @@ pub enum Decision {
 /// How long before the noted time a creation time may lie: clocks differ.
 const EARLIER: SignedDuration = SignedDuration::from_secs(120);
 /// How long after the noted time a creation time may lie: the call may have been held up.
-const LATER: SignedDuration = SignedDuration::from_mins(15);
+pub(super) const LATER: SignedDuration = SignedDuration::from_mins(15);
 
 /// How long a noted time serves: an attempt this late is still answered within the window.
 const FRESH: SignedDuration = SignedDuration::from_mins(10);

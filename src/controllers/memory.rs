@@ -7,6 +7,9 @@ use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::acquisition;
+use super::failure::Failure;
+
 /// Events of one object within [`EVENT_WINDOW`] before further ones are only logged.
 const EVENTS_PER_WINDOW: u32 = 20;
 const EVENT_WINDOW: Duration = Duration::from_secs(600);
@@ -24,6 +27,8 @@ pub struct ObjectMemory {
     pub unsettled: Option<Instant>,
     /// When the claim was made, until it is confirmed.
     pub claimed_at: Option<Instant>,
+    /// The create calls that may still take effect.
+    pub doubt: Doubt,
     /// When a create call succeeded whose result has not been seen yet.
     pub created_at: Option<Instant>,
     /// Since when what the object holds has been missing, in every look.
@@ -42,6 +47,7 @@ impl ObjectMemory {
             written_version: None,
             unsettled: None,
             claimed_at: None,
+            doubt: Doubt::default(),
             created_at: None,
             missing_since: None,
             tampers: Tampers::default(),
@@ -78,6 +84,37 @@ impl ObjectMemory {
             .as_mut()
             .and_then(|slot| slot.downcast_mut())
             .expect("the slot was just filled with this type")
+    }
+}
+
+/// Until when a create call of ours that was not answered with a refusal may have made something.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Doubt {
+    since: Option<Instant>,
+}
+
+impl Doubt {
+    /// A create call is about to be sent. `noted`: the status tells of one already, which this process need not know of.
+    pub fn begin(&mut self, noted: bool, now: Instant) {
+        self.since = noted.then(|| self.since.unwrap_or(now));
+    }
+
+    /// The create call failed. Tells whether nothing can come of it any more, nor of an earlier one under the same note:
+    /// it was refused, and what the earlier ones may have made would have been made by now.
+    pub fn is_settled_by(&mut self, failure: &Failure, now: Instant) -> bool {
+        if !failure.is_definite() {
+            if matches!(failure, Failure::Cloud { .. }) {
+                self.since = Some(now);
+            }
+            return false;
+        }
+        let settled = self
+            .since
+            .is_none_or(|since| now.duration_since(since) > acquisition::LATER.unsigned_abs());
+        if settled {
+            self.since = None;
+        }
+        settled
     }
 }
 

@@ -199,8 +199,12 @@ impl<K: Managed> Pass<K> {
     }
 
     /// Sends the create call, noted in the status before. What is remembered of it: that it succeeded, so that it is
-    /// not sent again while its result is not shown yet. When it was refused, and no earlier call is open, the note is
-    /// taken back: what somebody else makes under the name is not ours.
+    /// not sent again while its result is not shown yet. When it was refused, and no earlier call may still take effect,
+    /// the note is taken back: what somebody else makes under the name is not ours.
+    ///
+    /// A create that keeps being refused costs these two writes each time it is tried, at the pace of the resync. With a
+    /// note that stayed, a process that starts anew could not tell what its forerunner made a moment before it died from
+    /// what a person made; with one that was taken back and not written again, it would not know its own.
     pub async fn create<T>(
         &mut self,
         access: &Access,
@@ -208,16 +212,21 @@ impl<K: Managed> Pass<K> {
         call: impl Future<Output = CallResult<T>>,
     ) -> Result<Answer<T>, Failure> {
         let open = self.status.pending_create().cloned();
-        let first = open.is_none();
+        lock(&self.memory).doubt.begin(open.is_some(), Instant::now());
         if !open.is_some_and(|open| acquisition::is_fresh(&open, access.clients.cloud_now())) {
             self.begin_create(access).await?;
         }
         let result = self.change(doing, call).await;
+        let mut memory = lock(&self.memory);
         match &result {
-            Ok(_) => lock(&self.memory).created_at = Some(Instant::now()),
-            Err(failure) if note_is_settled(first, failure) => self.status.set_pending_create(None),
-            Err(_) => {}
+            Ok(_) => memory.created_at = Some(Instant::now()),
+            Err(failure) => {
+                if memory.doubt.is_settled_by(failure, Instant::now()) {
+                    self.status.set_pending_create(None);
+                }
+            }
         }
+        drop(memory);
         result
     }
 
@@ -456,11 +465,6 @@ fn failed_change(doing: String, error: CloudError) -> Failure {
     Failure::cloud(doing, error)
 }
 
-/// Whether a failed create leaves nothing that its note could stand for: it was refused, and it was the first under it.
-fn note_is_settled(first: bool, failure: &Failure) -> bool {
-    first && failure.is_definite()
-}
-
 /// An object that is gone has changed under the visit.
 fn gone_is_outdated<T>(result: Result<T, kube::Error>) -> Result<T, Failure> {
     result.map_err(|error| match &error {
@@ -587,6 +591,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::api::v1alpha1::AuditProjectStatus;
+    use crate::controllers::memory::Doubt;
 
     fn refused(code: &str, kind: Option<ErrorKind>, outcome_unknown: bool) -> CloudError {
         use crate::aliyun::error::{ApiError, CallInfo};
@@ -619,15 +624,47 @@ mod tests {
     }
 
     #[test]
-    fn the_note_of_a_refused_create_is_taken_back_unless_an_earlier_call_is_open() {
+    fn the_note_of_a_refused_create_is_taken_back_unless_an_earlier_call_may_still_take_effect() {
         let refusal = || failed_change("create".into(), refused("Unauthorized", None, false));
         let doubt = || failed_change("create".into(), refused("InternalServerError", None, true));
+        let retried = {
+            let mut error = refused("Unauthorized", None, false);
+            error.call.attempts = 2;
+            failed_change("create".into(), error)
+        };
         let withheld = failed_change("create".into(), refused("", Some(ErrorKind::Withheld), false));
-        assert!(note_is_settled(true, &refusal()));
-        assert!(!note_is_settled(false, &refusal()));
-        assert!(!note_is_settled(true, &doubt()));
-        assert!(!note_is_settled(true, &withheld));
+        let now = Instant::now();
+        let after = |open: bool, failure: &Failure| {
+            let mut doubts = Doubt::default();
+            doubts.begin(open, now);
+            doubts.is_settled_by(failure, now)
+        };
+        assert!(after(false, &refusal()));
+        assert!(!after(true, &refusal()), "the call of a process before");
+        assert!(!after(false, &doubt()));
+        assert!(!after(false, &retried), "its first attempt may have been taken");
+        assert!(!after(false, &withheld));
         assert!(matches!(withheld, Failure::NotLeading));
+    }
+
+    #[test]
+    fn a_doubt_about_a_create_ends_when_its_window_has_passed() {
+        let refusal = failed_change("create".into(), refused("Unauthorized", None, false));
+        let doubt = failed_change("create".into(), refused("InternalServerError", None, true));
+        let start = Instant::now();
+        let later = |minutes: u64| start + std::time::Duration::from_secs(60 * minutes);
+        let mut doubts = Doubt::default();
+        doubts.begin(false, start);
+        assert!(!doubts.is_settled_by(&doubt, start));
+        for minutes in [5, 10, 15] {
+            doubts.begin(true, later(minutes));
+            assert!(!doubts.is_settled_by(&refusal, later(minutes)), "{minutes}");
+        }
+        doubts.begin(true, later(16));
+        assert!(doubts.is_settled_by(&refusal, later(16)));
+        // The next note is another one.
+        doubts.begin(false, later(20));
+        assert!(doubts.is_settled_by(&refusal, later(20)));
     }
 
     #[test]
