@@ -11,6 +11,7 @@
 //! - [`control_plane`]: etcd and kube-apiserver in a temporary folder
 //! - [`kubectl`] and [`kubeconfig`]: acting on a cluster, as anyone
 //! - [`emulator`] and [`operator`]: our two binaries as processes
+//! - [`share`]: a part of a matrix that changes with a seed
 //! - [`temp_dir`]: folders that go away with us
 //! - [`wait`]: waiting for a condition with a deadline
 //! - [`terminal`]: what a person sees
@@ -23,6 +24,7 @@ pub mod kubectl;
 pub mod operator;
 pub mod process;
 pub mod python;
+pub mod share;
 pub mod temp_dir;
 pub mod terminal;
 pub mod wait;

@@ -3,14 +3,17 @@
 //! Output of the tools is streamed as it comes; the table at the end repeats their own closing lines.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
+use xtask::assets::{self, Tool};
 use xtask::control_plane::{ControlPlane, Options, TEST_KUBECONFIG};
 use xtask::python::Python;
+use xtask::share::{self, Share};
 use xtask::terminal::{self, Style};
 use xtask::workspace::{binary, cargo, root};
 
@@ -19,15 +22,24 @@ use super::generate;
 /// Run the checks: formatting, lints, licences, unit and API-server tests, SDK conformance, manifests
 ///
 /// All parts run even if one fails; a table at the end says how each went. Tests of the Rust workspace run
-/// once, against one shared kube-apiserver.
+/// once, against one shared kube-apiserver. The long tier (`--full`) enumerates what can go wrong.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Also run the long tier: full crash and deletion matrices, every assumption flipped, Argo CD
-    #[arg(long)]
+    /// The ordinary parts, then the long tier: crashes, faults, deletions, errors, assumptions, model, soak
+    #[arg(long, conflicts_with = "only")]
     full: bool,
+    /// Only the long tier
+    #[arg(long, conflicts_with_all = ["only", "full"])]
+    long: bool,
     /// Run only this part (may be repeated)
     #[arg(long, value_name = "PART")]
     only: Vec<Part>,
+    /// How much of the matrices of the long tier: `1/3` is a third of their points, chosen by the seed
+    #[arg(long, value_name = "N/M", default_value_t = Share::WHOLE, env = share::SHARE)]
+    share: Share,
+    /// Chooses the points of a share; without it the commit's id
+    #[arg(long, value_name = "TEXT", env = share::SEED)]
+    seed: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -50,6 +62,20 @@ enum Part {
     Conformance,
     /// CRDs and rendered manifests are what the code and the chart say
     Manifests,
+    /// Long tier: the operator killed at every write to the cloud and to Kubernetes, and started again
+    Crash,
+    /// Long tier: faults between operator and API server, fail-over, hostile objects, the clock
+    KubeFaults,
+    /// Long tier: deletion, ownership and tenancy in all their combinations
+    Lifecycle,
+    /// Long tier: every error of the cloud at every call gives its reason and heals
+    CloudErrors,
+    /// Long tier: the life of the stack under every single flip of an assumption about the cloud
+    Flips,
+    /// Long tier: 10,000 random histories of the pure core against a model of cloud and cluster
+    Model,
+    /// Long tier: churn over many accounts; nothing grows, nobody slows another
+    Soak,
 }
 
 impl Part {
@@ -63,26 +89,60 @@ impl Part {
         Self::Conformance,
         Self::Manifests,
     ];
+    /// The long tier.
+    const LONG: [Self; 7] = [
+        Self::Model,
+        Self::Crash,
+        Self::KubeFaults,
+        Self::Lifecycle,
+        Self::CloudErrors,
+        Self::Flips,
+        Self::Soak,
+    ];
+
+    fn chosen(args: &Args) -> Vec<Self> {
+        let only: BTreeSet<Self> = args.only.iter().copied().collect();
+        match (only.is_empty(), args.full, args.long) {
+            (false, _, _) => only.into_iter().collect(),
+            (true, true, _) => Self::PLAIN.into_iter().chain(Self::LONG).collect(),
+            (true, false, true) => Self::LONG.to_vec(),
+            (true, false, false) => Self::PLAIN.to_vec(),
+        }
+    }
 
     fn name(self) -> String {
         self.to_possible_value()
             .map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// Whether it needs the binaries and test programs.
-    fn needs_build(self) -> bool {
+    /// Its test program of the long tier.
+    fn program(self) -> Option<&'static str> {
         match self {
-            Self::Fmt | Self::Clippy | Self::Deny => false,
-            Self::Build
+            Self::Crash => Some("crash_matrix"),
+            Self::KubeFaults => Some("kube_faults"),
+            Self::Lifecycle => Some("lifecycle_matrix"),
+            Self::CloudErrors => Some("cloud_errors"),
+            Self::Flips => Some("assumption_flips"),
+            Self::Soak => Some("soak"),
+            Self::Fmt
+            | Self::Clippy
+            | Self::Deny
+            | Self::Build
             | Self::Tests
             | Self::Unit
             | Self::ApiServer
             | Self::Conformance
-            | Self::Manifests => true,
+            | Self::Manifests
+            | Self::Model => None,
         }
     }
 
-    fn run(self) -> Result<Outcome> {
+    /// Whether it needs the binaries and test programs.
+    fn needs_build(self) -> bool {
+        !matches!(self, Self::Fmt | Self::Clippy | Self::Deny | Self::Model)
+    }
+
+    fn run(self, shared: &mut Shared) -> Result<Outcome> {
         match self {
             Self::Fmt => step(cargo().args(["fmt", "--all", "--check"]), "formatted"),
             Self::Clippy => {
@@ -91,13 +151,100 @@ impl Part {
             }
             Self::Deny => deny(),
             Self::Build => Ok(Outcome::Passed("built".to_owned())),
-            Self::Tests => rust_tests(&["--workspace"], true),
-            Self::Unit => rust_tests(&["--workspace", "--lib", "--bins"], false),
-            Self::ApiServer => rust_tests(&["--package", "ramtrail", "--test", "*"], true),
+            Self::Tests => rust_tests(&["--workspace"], Some(shared)),
+            Self::Unit => rust_tests(&["--workspace", "--lib", "--bins"], None),
+            Self::ApiServer => rust_tests(&["--package", "ramtrail", "--test", "*"], Some(shared)),
             Self::Conformance => conformance(),
             Self::Manifests => manifests(),
+            Self::Model => model(shared),
+            Self::Crash
+            | Self::KubeFaults
+            | Self::Lifecycle
+            | Self::CloudErrors
+            | Self::Flips
+            | Self::Soak => long_tests(self.program().context("a part without a program")?, shared),
         }
     }
+}
+
+/// What the parts of one run have in common.
+struct Shared {
+    parts: Vec<Part>,
+    share: Share,
+    seed: String,
+    built: Option<bool>,
+    control_plane: Option<ControlPlane>,
+}
+
+impl Shared {
+    /// The API server of all parts of this run, started by the first that needs it.
+    fn control_plane(&mut self) -> Result<&ControlPlane> {
+        if self.control_plane.is_none() {
+            let options = Options::new().controller_manager();
+            // A cold cache builds them first, each with a progress line of its own.
+            for tool in [
+                Tool::Etcd,
+                Tool::KubeApiserver,
+                Tool::Kubectl,
+                Tool::KubeControllerManager,
+            ] {
+                assets::ensure(tool)?;
+            }
+            let started = terminal::progress("starting the API server that all tests share", || {
+                ControlPlane::start(&options)
+            })?;
+            self.control_plane = Some(started);
+        }
+        self.control_plane.as_ref().context("just started")
+    }
+
+    /// Builds once per run: test programs, and the binaries that tests start.
+    fn build(&mut self) -> Result<()> {
+        match self.built {
+            Some(true) => return Ok(()),
+            Some(false) => bail!("not run, since the build failed"),
+            None => self.built = Some(false),
+        }
+        let programs: Vec<&str> = self.parts.iter().filter_map(|part| part.program()).collect();
+        let plain = self
+            .parts
+            .iter()
+            .any(|part| part.needs_build() && part.program().is_none());
+        if plain {
+            // Builds the binaries as well, with the features the test programs use: nothing is compiled twice.
+            step(cargo().args(["test", "--workspace", "--no-run"]), "built")?;
+        }
+        if !programs.is_empty() {
+            if !plain {
+                step(cargo().args(["build", "--workspace", "--bins"]), "built")?;
+            }
+            let mut command = cargo();
+            command.args(["test", "--package", "ramtrail", "--no-run"]);
+            for program in programs {
+                command.args(["--test", program]);
+            }
+            step(&mut command, "built")?;
+        }
+        for name in ["ramtrail", "ramtrail-emulator"] {
+            binary(name)?;
+        }
+        self.built = Some(true);
+        Ok(())
+    }
+}
+
+/// What chooses the points of a share where nobody says: the commit, so that every commit tries others.
+fn commit() -> Option<String> {
+    let output = Command::new("git")
+        .args(["rev-parse", "HEAD"])
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
+    let id = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (!id.is_empty()).then_some(id)
 }
 
 #[derive(Debug)]
@@ -107,14 +254,35 @@ enum Outcome {
 }
 
 pub(crate) fn run(args: &Args) -> ExitCode {
-    let only: BTreeSet<Part> = args.only.iter().copied().collect();
-    let mut parts: Vec<Part> = Part::PLAIN.to_vec();
-    if !only.is_empty() {
-        parts = only.into_iter().collect();
+    let parts = Part::chosen(args);
+    let mut shared = Shared {
+        parts: parts.clone(),
+        share: args.share,
+        seed: args
+            .seed
+            .clone()
+            .or_else(commit)
+            .unwrap_or_else(|| "0".to_owned()),
+        built: None,
+        control_plane: None,
+    };
+    let has_matrix = parts.iter().any(|part| part.program().is_some());
+    let told = format!(
+        "{} of the matrices, seed {}; the same again: --share {} --seed {}",
+        if args.share.is_whole() {
+            "the whole".to_owned()
+        } else {
+            args.share.to_string()
+        },
+        shared.seed,
+        args.share,
+        shared.seed
+    );
+    if has_matrix {
+        terminal::line(&told);
     }
     let start = Instant::now();
     let mut results = Vec::new();
-    let mut built: Option<bool> = None;
     for part in parts {
         terminal::heading(&format!(
             "{} {}",
@@ -123,11 +291,11 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         ));
         let start = Instant::now();
         let result = if part.needs_build() {
-            build(&mut built)
+            shared.build()
         } else {
             Ok(())
         };
-        let result = result.and_then(|()| part.run());
+        let result = result.and_then(|()| part.run(&mut shared));
         if let Err(error) = &result {
             println!("{} {error:#}", terminal::paint(Style::Bad, "failed:"));
         }
@@ -147,12 +315,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             .skip(1)
             .for_each(|line| terminal::line(&terminal::paint(Style::Bad, line)));
     }
-    if args.full {
-        // Said, not counted: a tier without tests proves nothing.
-        terminal::line(&terminal::paint(
-            Style::Warn,
-            "--full: the long tier holds no tests yet; nothing of it ran",
-        ));
+    if has_matrix {
+        terminal::line(&told);
     }
     let failed = results.iter().filter(|(_, result, _)| result.is_err()).count();
     let total = terminal::elapsed(start.elapsed());
@@ -218,27 +382,14 @@ fn deny() -> Result<Outcome> {
     )
 }
 
-/// Builds once per run: test programs, and the binaries that tests start.
-fn build(built: &mut Option<bool>) -> Result<()> {
-    match built {
-        Some(true) => return Ok(()),
-        Some(false) => bail!("not run, since the build failed"),
-        None => *built = Some(false),
-    }
-    // Builds the binaries as well, with the features the test programs use: nothing is compiled twice.
-    step(cargo().args(["test", "--workspace", "--no-run"]), "built")?;
-    for name in ["ramtrail", "ramtrail-emulator"] {
-        binary(name)?;
-    }
-    *built = Some(true);
-    Ok(())
-}
-
 /// Tests of one program that run at a time. Tests of the operator mostly wait for it, so more of them than cores
 /// go side by side; beyond this the API server itself becomes the bottleneck of two cores.
 const TEST_THREADS: &str = "4";
 
-fn rust_tests(selection: &[&str], api_server: bool) -> Result<Outcome> {
+/// Histories of the model test in the long tier.
+const MODEL_RUNS: &str = "10000";
+
+fn rust_tests(selection: &[&str], shared: Option<&mut Shared>) -> Result<Outcome> {
     let mut command = cargo();
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
         command.env("RUST_TEST_THREADS", TEST_THREADS);
@@ -247,20 +398,50 @@ fn rust_tests(selection: &[&str], api_server: bool) -> Result<Outcome> {
     if terminal::colour() {
         command.args(["--color", "always", "--", "--color", "always"]);
     }
-    let control_plane = if api_server {
-        let options = Options::new().controller_manager();
-        Some(terminal::progress(
-            "starting the API server that all tests share",
-            || ControlPlane::start(&options),
-        )?)
-    } else {
-        None
-    };
-    if let Some(control_plane) = &control_plane {
-        command.env(TEST_KUBECONFIG, control_plane.kubeconfig());
+    if let Some(shared) = shared {
+        command.env(TEST_KUBECONFIG, shared.control_plane()?.kubeconfig());
     }
+    counted(&mut command)
+}
+
+/// A program of the long tier. It shows its points as they end.
+fn long_tests(program: &str, shared: &mut Shared) -> Result<Outcome> {
+    let mut command = cargo();
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        command.env("RUST_TEST_THREADS", TEST_THREADS);
+    }
+    command
+        .env(share::SHARE, shared.share.to_string())
+        .env(share::SEED, &shared.seed)
+        .env(TEST_KUBECONFIG, shared.control_plane()?.kubeconfig())
+        .args(["test", "--package", "ramtrail", "--test", program, "--"])
+        .arg("--nocapture");
+    counted(&mut command)
+}
+
+/// The model test with many more histories than an ordinary run has.
+fn model(shared: &Shared) -> Result<Outcome> {
+    let mut command = cargo();
+    if std::env::var_os("RAMTRAIL_MODEL_RUNS").is_none() {
+        command.env("RAMTRAIL_MODEL_RUNS", MODEL_RUNS);
+    }
+    command.env(share::SEED, &shared.seed);
+    command.args([
+        "test",
+        "--package",
+        "ramtrail",
+        "--lib",
+        "model",
+        "--",
+        "--nocapture",
+    ]);
+    counted(&mut command)
+}
+
+/// Runs tests, passes on what they say, and sums up how they ended.
+fn counted(command: &mut Command) -> Result<Outcome> {
     let mut totals = Totals::default();
-    let success = stream(&mut command, |line| totals.read(line))?;
+    let success = stream(command, |line| totals.read(line))?;
     let said = totals.to_string();
     println!("{said}");
     if !success {
@@ -282,6 +463,8 @@ struct Totals {
     ignored: u32,
     /// Names of the tests that failed.
     failures: Vec<String>,
+    /// Points of matrices: passed, tried.
+    points: (u32, u32),
 }
 
 impl Totals {
@@ -293,6 +476,10 @@ impl Totals {
             .strip_prefix("test ")
             .and_then(|rest| rest.strip_suffix(" ... FAILED"));
         self.failures.extend(failure.map(str::to_owned));
+        if let Some((passed, tried)) = points(&line) {
+            self.points.0 += passed;
+            self.points.1 += tried;
+        }
         let Some(counts) = line.trim().strip_prefix("test result: ") else {
             return;
         };
@@ -315,6 +502,14 @@ impl Totals {
     }
 }
 
+/// The numbers of a line such as `creation: 40 of 41 points passed in 12 s`.
+fn points(line: &str) -> Option<(u32, u32)> {
+    let (before, _) = line.split_once(" points passed")?;
+    let (before, tried) = before.rsplit_once(" of ")?;
+    let passed = before.rsplit(' ').next()?;
+    Some((passed.parse().ok()?, tried.parse().ok()?))
+}
+
 impl std::fmt::Display for Totals {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
@@ -323,31 +518,49 @@ impl std::fmt::Display for Totals {
             failed,
             ignored,
             failures: _,
+            points: (right, tried),
         } = self;
-        write!(
-            f,
-            "{passed} passed; {failed} failed; {ignored} ignored; in {programs} test programs"
-        )
+        write!(f, "{passed} passed; {failed} failed; {ignored} ignored; ")?;
+        if *tried > 0 {
+            write!(f, "{right} of {tried} points; ")?;
+        }
+        let s = if *programs == 1 { "" } else { "s" };
+        write!(f, "in {programs} test program{s}")
     }
 }
 
-/// Runs a command, passes its standard output on line by line, and shows each line to `see`.
+/// Runs a command, passes on what it prints line by line, and shows each line to `see`.
 fn stream(command: &mut Command, mut see: impl FnMut(&str)) -> Result<bool> {
     let line = shown(command);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot run {line}"))?;
     let stdout = child.stdout.take().context("the child has no stdout")?;
-    let mut out = std::io::stdout();
-    for line in BufReader::new(stdout).split(b'\n') {
-        let line = line.context("cannot read what a test prints")?;
-        let line = String::from_utf8_lossy(&line);
-        writeln!(out, "{line}").context("cannot write to standard output")?;
-        see(&line);
-    }
+    let stderr = child.stderr.take().context("the child has no stderr")?;
+    let (lines, printed) = mpsc::channel::<String>();
+    // Points of matrices are told on standard error, tests on standard output: both are counted.
+    std::thread::scope(|scope| -> Result<()> {
+        let more = lines.clone();
+        scope.spawn(move || pass_on(stdout, std::io::stdout(), &lines));
+        scope.spawn(move || pass_on(stderr, std::io::stderr(), &more));
+        for line in printed {
+            see(&line);
+        }
+        Ok(())
+    })?;
     Ok(child.wait()?.success())
+}
+
+/// Copies lines as they come. A reader of ours who has left must not end the work.
+fn pass_on(from: impl Read, mut to: impl Write, lines: &mpsc::Sender<String>) {
+    for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line).into_owned();
+        let _ = writeln!(to, "{line}");
+        let _ = lines.send(line);
+    }
 }
 
 fn conformance() -> Result<Outcome> {
@@ -401,6 +614,7 @@ mod tests {
         totals.read("running 2 tests");
         totals.read("test a::b ... FAILED");
         totals.read("test a::c ... ok");
+        totals.read("creation: 40 of 41 points passed (41 enumerated) in 12 s");
         totals.read("test result: \x1b[32mok\x1b[0m. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s");
         totals.read("test result: FAILED. 1 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s");
         assert_eq!(
@@ -411,6 +625,7 @@ mod tests {
                 failed: 3,
                 ignored: 1,
                 failures: vec!["a::b".to_owned()],
+                points: (40, 41),
             }
         );
     }
@@ -419,15 +634,32 @@ mod tests {
     fn every_line_is_seen_and_failure_is_told() {
         let mut seen = Vec::new();
         let mut command = Command::new("sh");
-        let success = stream(command.args(["-c", "printf 'a\\nb'; exit 3"]), |l| {
+        let success = stream(command.args(["-c", "printf 'a\\nb'; echo c >&2; exit 3"]), |l| {
             seen.push(l.to_owned());
         });
         assert!(!success.unwrap());
-        assert_eq!(seen, ["a", "b"]);
+        seen.sort();
+        assert_eq!(seen, ["a", "b", "c"]);
     }
 
     #[test]
     fn parts_have_names_to_type() {
         assert_eq!(Part::ApiServer.name(), "api-server");
+        assert_eq!(Part::KubeFaults.name(), "kube-faults");
+    }
+
+    #[test]
+    fn every_program_of_the_long_tier_is_a_part() {
+        let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+        let mut listed: Vec<&str> = manifest
+            .split("[[test]]")
+            .skip(1)
+            .filter(|table| table.contains("tests/full/"))
+            .filter_map(|table| table.split('"').nth(1))
+            .collect();
+        let mut known: Vec<&str> = Part::LONG.iter().filter_map(|part| part.program()).collect();
+        listed.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(listed, known);
     }
 }
