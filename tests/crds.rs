@@ -19,7 +19,7 @@ use ramtrail::api::v1alpha1::{
     AppliedCopy, AppliedLogStore, AppliedProject, AppliedTrail, AuditLogStore, AuditLogStoreSpec,
     AuditLogStoreStatus, AuditProject, AuditProjectSpec, AuditProjectStatus, Claim, EventSelection,
     LocalReference, Logging, ManagementPolicy, Origin, PendingCreate, RamTrail, RamTrailSpec, RamTrailStatus,
-    Tamper,
+    Tamper, Unrepaired,
 };
 
 fn root() -> &'static Path {
@@ -474,6 +474,7 @@ async fn every_status_that_can_be_written_is_accepted_whole() {
             pending_create: Some(pending()),
             applied: Some(AppliedLogStore {
                 retention_days: Some(30),
+                index_types: vec!["k".repeat(128); 64],
             }),
             data_since: text(30),
             last_tamper: Some(tamper()),
@@ -503,10 +504,20 @@ async fn every_status_that_can_be_written_is_accepted_whole() {
                     log_store_name: "a".repeat(63),
                     services: vec!["s".repeat(64); 64],
                     role_arn: "r".repeat(256),
+                    from_time: Some(i64::MAX),
                 }),
+                index_types: vec!["k".repeat(128); 64],
             }),
             data_since: text(30),
             last_tamper: Some(tamper()),
+            unrepaired: vec![
+                Unrepaired {
+                    field: "f".repeat(64),
+                    what: "w".repeat(1024),
+                    declared: "d".repeat(1024),
+                };
+                16
+            ],
             plan: plan.clone(),
         };
         status_survives(&Api::namespaced(client.clone(), &namespace), &trail, &status).await;

@@ -345,6 +345,57 @@ fn the_copy_job_is_kept() {
     assert!(again.configuration.from_time.is_some());
 }
 
+/// The operator cannot start the job that it made again, says so, and somebody else starts it.
+#[test]
+fn what_was_told_as_not_put_right_is_told_when_it_is_seen_right() {
+    let mut world = copying("seen");
+    let log = world.intruder().log_service;
+    world
+        .emulator
+        .add_fault(&json!({
+            "match": {"action": "StartETL", "caller": support::USER, "times": 0},
+            "fault": {"kind": "status", "status": 500, "code": "InternalServerError"},
+        }))
+        .unwrap();
+    wait(log.delete_etl(&project(), &job())).unwrap();
+    let unrepaired = |object: &RamTrail| {
+        let status = object.status.clone().unwrap_or_default();
+        let open = status
+            .unrepaired
+            .iter()
+            .any(|open| open.what.contains("found none"));
+        open && status.last_tamper.is_some_and(|tamper| !tamper.repaired)
+    };
+    world.until(TRAIL, "the lost job is told as not put right", unrepaired);
+    assert!(world.event("TamperFound").contains("not put right"));
+
+    // What was told outlives the process that told it.
+    world.kill();
+    world.eventually("somebody starts the job", || {
+        wait(log.start_etl(&project(), &job()))
+            .map(drop)
+            .map_err(|error| error.to_string())
+    });
+    world.start();
+    healed(&world, "found none");
+    assert_eq!(status_of(&world).unrepaired, []);
+}
+
+#[test]
+fn a_start_whose_answer_is_lost_is_seen_to_have_worked() {
+    let world = copying("lost");
+    let log = world.intruder().log_service;
+    world
+        .emulator
+        .add_fault(&json!({
+            "match": {"action": "StartETL", "caller": support::USER},
+            "fault": {"kind": "drop-after"},
+        }))
+        .unwrap();
+    wait(log.delete_etl(&project(), &job())).unwrap();
+    healed(&world, "found none");
+}
+
 #[test]
 fn the_mark_is_put_back() {
     let world = plain("mark", &json!({}));

@@ -237,6 +237,11 @@ pub struct RamTrailStatus {
     /// The newest weakening from outside.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_tamper: Option<Tamper>,
+    /// Weakenings that were told as not put right, until a visit sees them put right or the spec asks for something else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub unrepaired: Vec<Unrepaired>,
     /// With Observe: what Enforce would do, at most 30 steps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 30), inner(length(max = 512)))]
@@ -260,6 +265,28 @@ pub struct AppliedTrail {
     /// The copy, when the spec asks for one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copy: Option<AppliedCopy>,
+    /// Keys of the index of the trail's store that had the type of ramtrail's preset when it was last seen whole: another type
+    /// later is a change from outside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 128)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub index_types: Vec<String>,
+}
+
+/// A weakening that is not put right yet.
+#[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unrepaired {
+    /// What it is about, such as logging, events, copy.
+    #[schemars(length(max = 64))]
+    pub field: String,
+    /// What was found, in words.
+    #[schemars(length(max = 1024))]
+    pub what: String,
+    /// What was declared then: a weakening of something else than is declared now is told no more.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 1024))]
+    pub declared: String,
 }
 
 /// What was last converged for a copy job.
@@ -278,6 +305,9 @@ pub struct AppliedCopy {
     #[serde(rename = "roleARN")]
     #[schemars(length(max = 256))]
     pub role_arn: String,
+    /// From when the job copies, in seconds: a later beginning is a change from outside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_time: Option<i64>,
 }
 
 impl RamTrail {

@@ -385,9 +385,17 @@ impl Hands<'_> {
         }
         let log_service = self.access.clients.protective().log_service;
         let call = log_service.start_etl(&self.access.project, &name);
-        Ok(Some(
-            pass.change(format!("start copy job {name}"), call).await?.call,
-        ))
+        match pass.change(format!("start copy job {name}"), call).await {
+            Ok(answer) => Ok(Some(answer.call)),
+            // It may run all the same: by itself, or by a call of ours whose answer was lost.
+            Err(failure @ Failure::Cloud { .. }) => {
+                match observe::job(pass, self.access, &self.wanted.trail_name).await {
+                    Ok(Some(job)) if observe::found_of(&job).state == JobState::Running => Ok(None),
+                    _ => Err(failure),
+                }
+            }
+            Err(failure) => Err(failure),
+        }
     }
 }
 

@@ -14,6 +14,7 @@
 //! | [`audit_event`] | reading delivered events |
 //! | [`poll`] | the look at all trails each minute |
 //! | [`memory`] | what one process remembers of a trail |
+//! | [`tamper`] | how weakenings are told |
 
 pub mod apply;
 pub mod audit_event;
@@ -25,6 +26,7 @@ pub mod observe;
 pub mod plan;
 pub mod poll;
 pub mod status;
+pub mod tamper;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -36,10 +38,11 @@ use kube::ResourceExt;
 use self::apply::Hands;
 use self::delivery::{Rules, Watch};
 use self::memory::TrailMemory;
-use self::model::{CopyBlocked, Index, Job, Known, Obstacle, Store, Wanted, WantedCopy, trail_store};
+use self::model::{CopyBlocked, Job, Known, Observed, Obstacle, Store, Wanted, WantedCopy, trail_store};
 use self::observe::Looked;
-use self::plan::{Action, Decision, Finding, Plan};
+use self::plan::{Action, Decision, Plan};
 use self::status::Facts;
+use self::tamper::{Outcome, Scope};
 use crate::aliyun::Class;
 use crate::aliyun::log_service::Taggable;
 use crate::api::condition::{DELIVERING, Status, find, reason};
@@ -57,7 +60,7 @@ use crate::controllers::name_index::{Declarer, ExternalName};
 use crate::controllers::object::{Managed, ObjectId};
 use crate::controllers::ownership::{Mark, Spelling, describe_foreign, trail_key};
 use crate::controllers::pass::{Pass, Report};
-use crate::controllers::plan::{Effect, describe};
+use crate::controllers::plan::describe;
 use crate::telemetry::TamperAction;
 
 /// How long after a create call was answered the trail may still not be shown.
@@ -94,7 +97,7 @@ impl Kind for RamTrail {
             }
             Ok(report(pass, &wanted, &looked, &plan))
         } else {
-            observe_only(pass, &plan).await;
+            observe_only(pass, &wanted, &looked.observed, &plan).await;
             Ok(report(pass, &wanted, &looked, &plan))
         }
     }
@@ -361,7 +364,7 @@ async fn note_seen(pass: &mut Pass<RamTrail>, looked: &Looked) {
 fn follow(pass: &Pass<RamTrail>, access: &Access, looked: &Looked) {
     let now = access.clients.cloud_now().as_second();
     let on = looked.observed.trail.as_ref().is_some_and(|trail| trail.on);
-    let searchable = looked.observed.index == Index::Fine && looked.observed.store != Store::Missing;
+    let searchable = looked.observed.index.is_fine() && looked.observed.store != Store::Missing;
     let restarted = find(&pass.status.conditions, DELIVERING)
         .is_some_and(|condition| condition.status != Status::Unknown.as_str());
     let mut memory = lock(&pass.memory);
@@ -417,8 +420,17 @@ async fn enforce(
         pass.tell(Note::warning(event::CREATED_AGAIN, "Create", text))
             .await;
     }
-    let waits = matches!(result, Err(Failure::Waiting { .. }));
-    tell(pass, plan, result.is_ok(), waits, started).await;
+    let outcome = outcome_of(&result);
+    tamper::tell(
+        pass,
+        wanted,
+        &looked.observed,
+        plan,
+        Scope::Whole,
+        outcome,
+        started,
+    )
+    .await;
     match result {
         Ok(()) => {
             let applied = plan.applied(wanted, &looked.observed, pass.status.applied.as_ref(), true);
@@ -433,6 +445,14 @@ async fn enforce(
             pass.state(&statements);
             Err(failure)
         }
+    }
+}
+
+fn outcome_of(result: &Result<(), Failure>) -> Outcome {
+    match result {
+        Ok(()) => Outcome::Done,
+        Err(Failure::Waiting { .. }) => Outcome::Waiting,
+        Err(_) => Outcome::Failed,
     }
 }
 
@@ -473,96 +493,9 @@ async fn acquire(pass: &mut Pass<RamTrail>, origin: Origin, create_time: &str) {
     pass.tell(note).await;
 }
 
-/// Weakenings become Events, metrics and `status.lastTamper`; everything put right is counted. While something must become
-/// visible first, they are neither put right nor not: they are told at the end.
-async fn tell(pass: &mut Pass<RamTrail>, plan: &Plan, repaired: bool, waits: bool, started: Instant) {
-    let kind = RamTrail::KIND.into();
-    if plan.acquire.is_none() || pass.status.applied.is_some() {
-        for step in plan.steps.iter().filter(|step| step.effect == Effect::Protect) {
-            pass.ctx.metrics.drift_detected(kind, step.field);
-            if repaired {
-                pass.ctx.metrics.drift_repaired(kind, step.field);
-            }
-        }
-    }
-    let mut findings = std::mem::take(&mut lock(&pass.memory).slot::<TrailMemory>().untold);
-    for finding in &plan.findings {
-        if !findings.contains(finding) {
-            findings.push(finding.clone());
-        }
-    }
-    if waits {
-        lock(&pass.memory).slot::<TrailMemory>().untold = findings;
-        return;
-    }
-    let marks = plan.steps.iter().any(|step| step.action == Action::WriteMark);
-    let (mended, left): (Vec<Finding>, Vec<Finding>) = findings
-        .iter()
-        .cloned()
-        .partition(|finding| repaired && is_mended(finding, marks));
-    tell_findings(pass, &left, false).await;
-    tell_findings(pass, &mended, true).await;
-    if !mended.is_empty() {
-        let seen = lock(&pass.memory)
-            .slot::<TrailMemory>()
-            .tampered_at
-            .take()
-            .unwrap_or(started);
-        pass.ctx.metrics.healed(kind, seen.elapsed());
-    } else if findings.is_empty() {
-        // What the poll saw change weakened nothing.
-        lock(&pass.memory).slot::<TrailMemory>().tampered_at = None;
-    }
-}
-
-/// Whether a finding is put right once all steps were taken. Another cluster's mark is not: two clusters never undo each other's
-/// marks. A store that is gone is not either: only ActionTrail makes it, if it does, and its events are lost.
-fn is_mended(finding: &Finding, marks: bool) -> bool {
-    match finding.field {
-        "mark" => marks,
-        "store" => false,
-        _ => true,
-    }
-}
-
-fn tamper_action(finding: &Finding) -> TamperAction {
-    match finding.field {
-        "logging" => TamperAction::LoggingStopped,
-        "events" | "regions" => TamperAction::EventsNarrowed,
-        "destination" => TamperAction::TrailRedirected,
-        "trail" | "store" | "role" => TamperAction::Deleted,
-        "retention" => TamperAction::RetentionReduced,
-        "index" => TamperAction::IndexReduced,
-        "copy" => TamperAction::CopyReduced,
-        "mark" => TamperAction::MarkChanged,
-        _ => TamperAction::Other,
-    }
-}
-
-/// What one visit found is told together: `status.lastTamper` holds one text.
-async fn tell_findings(pass: &mut Pass<RamTrail>, findings: &[Finding], repaired: bool) {
-    let Some((first, others)) = findings.split_first() else {
-        return;
-    };
-    let what: Vec<&str> = findings.iter().map(|finding| finding.what.as_str()).collect();
-    let what = what.join("; ");
-    let before = pass.status.last_tamper.clone();
-    pass.tampered(tamper_action(first), &what, repaired).await;
-    if pass.status.last_tamper == before {
-        return;
-    }
-    for other in others
-        .iter()
-        .map(tamper_action)
-        .filter(|other| *other != tamper_action(first))
-    {
-        pass.ctx.metrics.tampered(RamTrail::KIND.into(), other);
-    }
-}
-
-async fn observe_only(pass: &mut Pass<RamTrail>, plan: &Plan) {
+async fn observe_only(pass: &mut Pass<RamTrail>, wanted: &Wanted, observed: &Observed, plan: &Plan) {
     pass.status.plan = describe(&plan.steps);
-    tell_findings(pass, &plan.findings, false).await;
+    tamper::tell_only(pass, wanted, observed, plan).await;
 }
 
 /// Why the trail's store cannot be searched, where a person must mend it.
@@ -728,21 +661,5 @@ async fn unmark(pass: &mut Pass<RamTrail>, access: &Access, key: &str) -> Result
     {
         Err(failure) if failure.class() == Some(Class::NotFound) => Ok(()),
         result => result.map(|_| ()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_store_that_is_gone_is_not_put_right_by_asking_for_it() {
-        let finding = |field| Finding {
-            field,
-            what: String::new(),
-        };
-        assert!(!is_mended(&finding("store"), true));
-        assert!(!is_mended(&finding("mark"), false) && is_mended(&finding("mark"), true));
-        assert!(is_mended(&finding("logging"), false));
     }
 }

@@ -245,12 +245,21 @@ pub enum Store {
 /// The index of the trail's store.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Index {
-    /// Nothing speaks against it.
+    /// Nobody had a reason to look.
+    NotLooked,
+    /// Events can be found by it.
     Fine,
     /// There is none.
     Missing,
     /// It cannot find events: full text or `event` is not in it.
     Incomplete,
+}
+
+impl Index {
+    /// Whether nothing speaks against it.
+    pub fn is_fine(self) -> bool {
+        matches!(self, Self::NotLooked | Self::Fine)
+    }
 }
 
 /// The copy job.
@@ -337,7 +346,9 @@ impl Wanted {
                 log_store_name: copy.log_store.clone(),
                 services: copy.services.iter().cloned().collect(),
                 role_arn: copy.role_arn.clone(),
+                from_time: None,
             }),
+            index_types: Vec::new(),
         }
     }
 }

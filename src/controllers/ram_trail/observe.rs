@@ -15,6 +15,7 @@ use super::model::{
     Index, Job, JobFound, JobState, Observed, OtherDestinations, Role, SERVICE_LINKED_ROLE, Sink, Store,
     Trail, Wanted, parse_event_rw, service_linked_role_arn, trail_store,
 };
+use super::tamper;
 use crate::aliyun::action_trail::{Trail as CloudTrail, TrailState, TrailStatus};
 use crate::aliyun::log_service::{EtlJob, LogStore, Taggable};
 use crate::aliyun::{Class, JobName, LogStoreName, NameError};
@@ -67,7 +68,7 @@ pub async fn whole(
             trail: seen.as_ref().map(|seen| model_of(&seen.trail, is_on(seen))),
             role: Role::NotLooked,
             store: Store::NotLooked,
-            index: Index::Fine,
+            index: Index::NotLooked,
             job: Job::NotLooked,
         },
         tags,
@@ -87,13 +88,15 @@ pub async fn whole(
         let role = service_linked_role_arn(&wanted.account_id);
         trail.write_role_arn.is_empty() || trail.write_role_arn.eq_ignore_ascii_case(&role)
     });
-    if seen.is_none() || (present && troubled && through_role) {
+    let open = |field| tamper::is_open(&pass.status, field);
+    if seen.is_none() || (present && troubled && through_role) || open("role") {
         looked.observed.role = role(pass, access).await?;
     }
     if present && job {
         copy_job(pass, access, &wanted.trail_name, &mut looked).await?;
     }
-    let suspect = lock(&pass.memory).slot::<TrailMemory>().index_suspect;
+    let suspect =
+        lock(&pass.memory).slot::<TrailMemory>().index_suspect || tamper::is_open(&pass.status, "index");
     if present && suspect {
         looked.observed.index = index(pass, access, &wanted.trail_name).await?;
         if looked.observed.index == Index::Fine {

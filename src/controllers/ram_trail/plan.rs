@@ -268,7 +268,15 @@ impl Plan {
                 Field::Logging | Field::Events | Field::Retention | Field::Copy => {}
             }
         }
+        applied.index_types = before.index_types;
         applied
+    }
+
+    /// Whether the copy job was seen to be as wanted, and nothing is to be done about it.
+    pub fn copy_is_settled(&self) -> bool {
+        let touched = self.touches_copy() || self.steps.iter().any(|step| step.action == Action::StartJob);
+        let stuck = |obstacle: &Obstacle| obstacle.reason == reason::COPY_JOB_FAILED;
+        !touched && !self.open.contains(&Field::Copy) && !self.waits.iter().chain(&self.stalls).any(stuck)
     }
 
     fn touches_retention(&self) -> bool {
@@ -494,7 +502,7 @@ fn found_want(field: &str, found: impl fmt::Display, want: impl fmt::Display) ->
 }
 
 /// Whether everything that `narrow` records is recorded by `wide` too.
-fn covers(wide: EventSelection, narrow: EventSelection) -> bool {
+pub(super) fn covers(wide: EventSelection, narrow: EventSelection) -> bool {
     wide == EventSelection::All || wide == narrow
 }
 
@@ -763,7 +771,7 @@ fn converge_store(wanted: &Wanted, observed: &Observed, known: &Known, plan: &mu
                 _ => {}
             }
             let text = match observed.index {
-                Index::Fine => return,
+                Index::NotLooked | Index::Fine => return,
                 Index::Missing => format!("index of {store}: found none"),
                 Index::Incomplete => format!("index of {store}: events cannot be found by it"),
             };

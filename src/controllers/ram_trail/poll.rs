@@ -1,17 +1,20 @@
 //! The look at all trails between visits: finds what somebody changed, makes the calls that must be recorded, and looks for them.
 //!
 //! Each round makes one DescribeTrails per credential and region and one search per trail; it writes nothing anywhere. What it
-//! finds it leaves in the trail's memory and asks for a visit: only visits decide and change.
+//! finds it leaves in the trail's memory and asks for a visit: only visits decide and change. A round starts its looks and
+//! waits for none of them: an account that does not answer delays itself only.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::Future;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -34,8 +37,10 @@ use crate::controllers::memory::{ObjectMemory, lock};
 use crate::controllers::object::Managed;
 use crate::telemetry::TrailFigures;
 
-/// Groups that are looked at side by side.
+/// Looks that are taken side by side, of those that answered the last time and of the others.
 const CONCURRENCY: usize = 8;
+/// How long a round waits for the accesses that it needs. What takes longer is ready for a later one.
+const HEAD_START: Duration = Duration::from_secs(1);
 /// Calls that one group makes one after another in a round, at most.
 const CALLS_IN_ROUND: u32 = 4;
 /// Shortest time for a call, however short the rounds.
@@ -49,14 +54,16 @@ const AHEAD: i64 = 60;
 pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(ctx.settings.poll_interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let poller = Poller {
+    let poller = Arc::new(Poller {
         ctx,
         called: Mutex::default(),
-    };
+    });
+    let mut opened = Looks::default();
+    let mut looks = Looks::default();
     for number in 0.. {
         let round = async {
             ticks.tick().await;
-            poller.round(number).await;
+            poller.round(number, &mut opened, &mut looks).await;
         };
         tokio::select! {
             () = round => {}
@@ -64,6 +71,93 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
         }
     }
 }
+
+/// What is under way, by what it concerns: nothing is started twice, and what did not answer the last time takes no place
+/// of what did. Dropped, it ends all.
+struct Looks<K> {
+    running: JoinSet<()>,
+    state: Arc<Mutex<LookState<K>>>,
+    answering: Arc<Semaphore>,
+    silent: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct LookState<K> {
+    under_way: HashSet<K>,
+    silent: HashSet<K>,
+}
+
+impl<K> Default for Looks<K> {
+    fn default() -> Self {
+        Self {
+            running: JoinSet::new(),
+            state: Arc::new(Mutex::new(LookState {
+                under_way: HashSet::new(),
+                silent: HashSet::new(),
+            })),
+            answering: Arc::new(Semaphore::new(CONCURRENCY)),
+            silent: Arc::new(Semaphore::new(CONCURRENCY)),
+        }
+    }
+}
+
+/// Takes a look off the list of those under way, also when it panics.
+struct UnderWay<K: Eq + Hash>(Arc<Mutex<LookState<K>>>, K);
+
+impl<K: Eq + Hash> Drop for UnderWay<K> {
+    fn drop(&mut self) {
+        lock(&self.0).under_way.remove(&self.1);
+    }
+}
+
+impl<K: Clone + Eq + Hash + Send + 'static> Looks<K> {
+    /// Starts a look that tells whether it was answered, unless the one before is still under way.
+    fn start(&mut self, key: K, look: impl Future<Output = bool> + Send + 'static) {
+        while let Some(ended) = self.running.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a look at trails broke off");
+            }
+        }
+        let lane = {
+            let mut state = lock(&self.state);
+            if !state.under_way.insert(key.clone()) {
+                return;
+            }
+            if state.silent.contains(&key) {
+                self.silent.clone()
+            } else {
+                self.answering.clone()
+            }
+        };
+        let under_way = UnderWay(self.state.clone(), key);
+        self.running.spawn(async move {
+            let Ok(_place) = lane.acquire().await else { return };
+            let answered = look.await;
+            let mut state = lock(&under_way.0);
+            if answered {
+                state.silent.remove(&under_way.1);
+            } else {
+                state.silent.insert(under_way.1.clone());
+            }
+        });
+    }
+
+    /// Forgets what no longer exists.
+    fn retain(&mut self, exists: impl Fn(&K) -> bool) {
+        lock(&self.state).silent.retain(exists);
+    }
+
+    /// Waits until nothing is under way any more.
+    async fn ended(&mut self) {
+        while self.running.join_next().await.is_some() {}
+    }
+}
+
+/// A project, by namespace and name.
+type Place = (String, String);
+
+/// Trails that one list shows: credential and region.
+type GroupKey = (CredentialId, String);
 
 struct Poller {
     ctx: Arc<Context>,
@@ -89,26 +183,27 @@ struct DueCall {
 type RoundCalls = HashMap<CredentialId, OnceCell<Option<DueCall>>>;
 
 impl Poller {
-    async fn round(&self, number: u64) {
-        let groups = self.groups().await;
-        let present: BTreeSet<String> = groups
-            .iter()
-            .flatten()
-            .map(|member| member.access.credential.to_string())
-            .collect();
-        lock(&self.called).retain(|credential, _| present.contains(&credential.to_string()));
-        let calls: RoundCalls = groups
-            .iter()
-            .flatten()
-            .map(|member| (member.access.credential.clone(), OnceCell::new()))
-            .collect();
-        futures::stream::iter(groups)
-            .for_each_concurrent(CONCURRENCY, |group| self.look_at(group, number, &calls))
-            .await;
+    async fn round(self: &Arc<Self>, number: u64, opened: &mut Looks<Place>, looks: &mut Looks<GroupKey>) {
+        let groups = self.groups(opened).await;
+        let members = || groups.values().flatten();
+        let calls: Arc<RoundCalls> = Arc::new(
+            members()
+                .map(|member| (member.access.credential.clone(), OnceCell::new()))
+                .collect(),
+        );
+        // What was not called for long is due anyway.
+        let kept = self.ctx.settings.due_call_interval;
+        lock(&self.called)
+            .retain(|credential, called| calls.contains_key(credential) || called.elapsed() < kept);
+        looks.retain(|key| groups.contains_key(key));
+        for (key, group) in groups {
+            let (poller, calls) = (self.clone(), calls.clone());
+            looks.start(key, async move { poller.look_at(group, number, &calls).await });
+        }
     }
 
-    /// All trails, by credential and region. Each project's access is opened once.
-    async fn groups(&self) -> Vec<Vec<Member>> {
+    /// All trails whose access is open, by credential and region. Each project's access is opened once.
+    async fn groups(self: &Arc<Self>, opened: &mut Looks<Place>) -> HashMap<GroupKey, Vec<Member>> {
         let place = |trail: &RamTrail| {
             (
                 trail.namespace().unwrap_or_default(),
@@ -121,18 +216,24 @@ impl Poller {
             .trails()
             .filter(|trail| !trail.is_paused() && !trail.is_deleting())
             .collect();
-        let places: BTreeSet<(String, String)> = trails.iter().map(|trail| place(trail)).collect();
-        // Side by side and each within its share of the round: a tenant whose access hangs delays nobody else.
-        let projects: HashMap<(String, String), Access> = futures::stream::iter(places)
-            .map(|place| async move {
-                let access = tokio::time::timeout(self.call_time(), self.open(&place)).await;
-                access.ok().flatten().map(|access| (place, access))
-            })
-            .buffer_unordered(CONCURRENCY)
-            .filter_map(std::future::ready)
-            .collect()
-            .await;
-        let mut groups: HashMap<(CredentialId, String), Vec<Member>> = HashMap::new();
+        let places: BTreeSet<Place> = trails.iter().map(|trail| place(trail)).collect();
+        opened.retain(|place| places.contains(place));
+        let projects: Arc<Mutex<HashMap<Place, Access>>> = Arc::default();
+        for place in places {
+            let (poller, projects) = (self.clone(), projects.clone());
+            opened.start(place.clone(), async move {
+                let access = tokio::time::timeout(poller.call_time(), poller.open(&place)).await;
+                let in_time = access.is_ok();
+                if let Some(access) = access.ok().flatten() {
+                    lock(&projects).insert(place, access);
+                }
+                in_time
+            });
+        }
+        // A tenant whose access hangs delays nobody else by more than this.
+        let _ = tokio::time::timeout(HEAD_START, opened.ended()).await;
+        let projects = std::mem::take(&mut *lock(&projects));
+        let mut groups: HashMap<GroupKey, Vec<Member>> = HashMap::new();
         for trail in trails {
             let Some(access) = projects.get(&place(&trail)).cloned() else {
                 continue;
@@ -145,7 +246,7 @@ impl Poller {
                 memory,
             });
         }
-        groups.into_values().collect()
+        groups
     }
 
     /// How long one call of a round may take. The round is that of all tenants.
@@ -168,8 +269,9 @@ impl Poller {
         }
     }
 
-    async fn look_at(&self, group: Vec<Member>, round: u64, calls: &RoundCalls) {
-        let Some(first) = group.first() else { return };
+    /// Looks at the trails of a group. Tells whether the account answered.
+    async fn look_at(&self, group: Vec<Member>, round: u64, calls: &RoundCalls) -> bool {
+        let Some(first) = group.first() else { return true };
         let described = self.describe(&group, &first.access).await;
         let call = match calls.get(&first.access.credential) {
             Some(call) => {
@@ -185,6 +287,7 @@ impl Poller {
                 self.search(member, round).await;
             })
             .await;
+        described.is_some()
     }
 
     /// One list of all trails for the whole group: what differs from the look before asks for a visit. Gives the id and time of
@@ -594,6 +697,71 @@ mod tests {
             id(once_a_round(&call, true, make("c")).await).as_deref(),
             Some("a")
         );
+    }
+
+    /// Starts the looks of one more round, and lets those that can end do so.
+    async fn one_round(
+        looks: &mut Looks<String>,
+        hung: usize,
+        healthy: usize,
+        ends: &Arc<Mutex<Vec<String>>>,
+    ) {
+        for i in 0..hung {
+            looks.start(format!("hung-{i}"), std::future::pending());
+        }
+        for i in 0..healthy {
+            let (name, ends) = (format!("healthy-{i}"), ends.clone());
+            looks.start(name.clone(), async move {
+                lock(&ends).push(name);
+                true
+            });
+        }
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn looks_that_hang_delay_no_other_and_are_not_started_twice() {
+        let mut looks = Looks::default();
+        let ends = Arc::default();
+        for round in 1..=5 {
+            one_round(&mut looks, CONCURRENCY - 1, 20, &ends).await;
+            assert_eq!(lock(&ends).len(), 20 * round);
+        }
+        assert_eq!(looks.running.len(), CONCURRENCY - 1);
+    }
+
+    #[tokio::test]
+    async fn accounts_that_did_not_answer_take_no_place_of_those_that_do() {
+        let mut looks = Looks::default();
+        let (hung, ends) = (CONCURRENCY * 3, Arc::default());
+        // They break off once: from then on they are known.
+        for i in 0..hung {
+            looks.start(format!("hung-{i}"), async { false });
+        }
+        looks.ended().await;
+        for round in 1..=5 {
+            one_round(&mut looks, hung, 20, &ends).await;
+            assert_eq!(lock(&ends).len(), 20 * round);
+        }
+        looks.retain(|key| !key.starts_with("hung"));
+        assert!(lock(&looks.state).silent.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_look_that_breaks_off_is_taken_again() {
+        let mut looks = Looks::default();
+        looks.start("a".to_owned(), async { panic!("on purpose") });
+        looks.ended().await;
+        let ends = Arc::new(Mutex::new(0));
+        let seen = ends.clone();
+        looks.start("a".to_owned(), async move {
+            *lock(&seen) += 1;
+            true
+        });
+        looks.ended().await;
+        assert_eq!(*lock(&ends), 1);
     }
 
     #[test]
