@@ -1,1 +1,28 @@
-//! Lifecycle matrix.
+//! The life of projects, stores and trails among others: every way to be deleted, every owner a thing may have, every tenant who
+//! tries what is not his. Each matrix is a table of points; `RAMTRAIL_POINT=<id>` runs one alone, `RAMTRAIL_POINT=<prefix>/` those
+//! below it. The journal of the hostile emulator is the judge.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../trail_support/mod.rs"]
+mod trail_support;
+
+#[path = "lifecycle/deletion.rs"]
+mod deletion;
+#[path = "lifecycle/ownership.rs"]
+mod ownership;
+#[path = "lifecycle/points.rs"]
+mod points;
+#[path = "lifecycle/stack.rs"]
+mod stack;
+
+#[test]
+fn every_deletion_ends_and_deletes_only_what_is_ours() {
+    points::run("deletion", deletion::points());
+}
+
+#[test]
+fn nobody_gets_and_nobody_loses_what_is_anothers() {
+    points::run("ownership", ownership::points());
+}
