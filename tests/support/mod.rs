@@ -26,6 +26,7 @@ use ramtrail::api::condition::{self, READY};
 use ramtrail::api::v1alpha1::{AuditLogStore, AuditProject, RamTrail};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use xtask::api_proxy::ApiProxy;
 use xtask::emulator::EmulatorProcess;
 use xtask::kubectl::Kubectl;
 use xtask::operator::{OperatorOptions, OperatorProcess};
@@ -115,7 +116,8 @@ pub struct World {
     options: Vec<String>,
     logs_before: String,
     kubeconfig: PathBuf,
-    _dir: TempDir,
+    proxy: Option<ApiProxy>,
+    dir: TempDir,
 }
 
 impl World {
@@ -165,7 +167,8 @@ impl World {
             options: Vec::new(),
             logs_before: String::new(),
             kubeconfig,
-            _dir: dir,
+            proxy: None,
+            dir,
         };
         world.write_secret(CREDENTIALS, KEY, SECRET, true);
         world
@@ -176,6 +179,22 @@ impl World {
     pub fn option(mut self, argument: &str) -> Self {
         self.options.push(argument.to_owned());
         self
+    }
+
+    /// Puts a proxy between the operator and the API server; before the start. See [`World::proxy`].
+    #[must_use]
+    pub fn behind_proxy(mut self) -> Self {
+        let proxy = ApiProxy::before(&self.kubeconfig).unwrap();
+        let through = self.dir.path().join("proxy.kubeconfig");
+        proxy.write_kubeconfig(&self.kubeconfig, &through).unwrap();
+        self.kubeconfig = through;
+        self.proxy = Some(proxy);
+        self
+    }
+
+    /// The proxy before the API server.
+    pub fn proxy(&self) -> &ApiProxy {
+        self.proxy.as_ref().unwrap()
     }
 
     /// Starts the operator, or starts it again.
@@ -440,8 +459,15 @@ impl World {
         let tail = tail[tail.len().saturating_sub(80)..].join("\n");
         let rows: Vec<String> = self.journal(0).iter().map(Row::to_string).collect();
         let rows = rows[rows.len().saturating_sub(80)..].join("\n");
+        let asked: Vec<String> = self
+            .proxy
+            .iter()
+            .flat_map(|proxy| proxy.journal(0))
+            .map(|row| row.to_string())
+            .collect();
+        let asked = asked[asked.len().saturating_sub(60)..].join("\n");
         format!(
-            "--- operator\n{tail}\n--- journal\n{rows}\n--- emulator\n{}",
+            "--- operator\n{tail}\n--- API server, if behind the proxy\n{asked}\n--- journal\n{rows}\n--- emulator\n{}",
             self.emulator.log_tail(20)
         )
     }

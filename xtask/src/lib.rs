@@ -10,12 +10,14 @@
 //! - [`process`]: child processes that cannot outlive us
 //! - [`control_plane`]: etcd and kube-apiserver in a temporary folder
 //! - [`kubectl`] and [`kubeconfig`]: acting on a cluster, as anyone
+//! - [`api_proxy`]: faults on the way to the API server
 //! - [`emulator`] and [`operator`]: our two binaries as processes
 //! - [`share`]: a part of a matrix that changes with a seed
 //! - [`temp_dir`]: folders that go away with us
 //! - [`wait`]: waiting for a condition with a deadline
 //! - [`terminal`]: what a person sees
 
+pub mod api_proxy;
 pub mod assets;
 pub mod control_plane;
 pub mod emulator;
