@@ -6,6 +6,9 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use k8s_openapi::api::events::v1::Event;
+use kube::Api;
+use kube::api::ListParams;
 use ramtrail::aliyun::log_service::{LogStore, NewLogStore, Taggable};
 use ramtrail::aliyun::{LogStoreName, ProjectName};
 use ramtrail::api::v1alpha1::{AuditLogStore, Origin};
@@ -281,6 +284,44 @@ fn retention_lowered_from_outside_is_raised_again_and_told() {
     assert!(note.contains("90") && note.contains('7'), "{note}");
     world.ready(KIND, "store");
     world.nothing_was_reduced();
+}
+
+#[test]
+fn each_change_from_outside_can_be_read_in_an_event_of_its_own() {
+    let mut world = world("told");
+    world.apply(KIND, "store", &spec(30));
+    world.start();
+    world.settled(KIND, "store");
+    let events = || -> Vec<(String, i32)> {
+        let api: Api<Event> = Api::namespaced(world.client.clone(), &world.namespace);
+        let repaired = wait(api.list(&ListParams::default())).unwrap();
+        repaired
+            .into_iter()
+            .filter(|event| event.reason.as_deref() == Some("TamperRepaired"))
+            .map(|event| {
+                (
+                    event.note.unwrap_or_default(),
+                    event.series.map_or(1, |series| series.count),
+                )
+            })
+            .collect()
+    };
+    let told = |text: &str, times: i32| {
+        world.eventually(&format!("{text} is told {times} time(s)"), || {
+            let all = events();
+            let found: Vec<_> = all.iter().filter(|(note, _)| note.contains(text)).collect();
+            match found.as_slice() {
+                [(_, count)] if *count == times => Ok(()),
+                _ => Err(format!("{all:?}")),
+            }
+        });
+    };
+    for (days, times) in [(7, 1), (5, 1), (7, 2)] {
+        set_retention(&world, days);
+        until_retention(&world, 30);
+        told(&format!("from 30 to {days} days"), times);
+    }
+    assert_eq!(events().len(), 2, "{:?}", events());
 }
 
 #[test]
