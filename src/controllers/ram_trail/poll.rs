@@ -729,7 +729,7 @@ mod tests {
             one_round(&mut looks, CONCURRENCY - 1, 20, &ends).await;
             assert_eq!(lock(&ends).len(), 20 * round);
         }
-        assert_eq!(looks.running.len(), CONCURRENCY - 1);
+        assert_eq!(lock(&looks.state).under_way.len(), CONCURRENCY - 1);
     }
 
     #[tokio::test]
