@@ -1,13 +1,14 @@
 //! Owns what the process knows of the cluster: a cache of every kind, fed by one watch per kind and namespace, and the
 //! rule which visits a change asks for.
 //!
-//! An object that cannot be read (poison) is left out of the cache and logged; it stops nobody else.
+//! An object that cannot be read (poison) is left out of the cache and told of; it stops nobody else.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex};
 
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{self, ObjectRef, Store};
@@ -15,6 +16,7 @@ use kube::runtime::watcher::{self, Event};
 
 use tokio_util::sync::CancellationToken;
 
+use super::memory::lock;
 use super::object::{KindName, Managed, ObjectId};
 use crate::api::v1alpha1::{AuditLogStore, AuditProject, RamTrail};
 
@@ -112,6 +114,41 @@ impl Scope {
 #[derive(Clone)]
 pub struct Cluster {
     scopes: Arc<[Scope]>,
+    declared: Arc<Declared>,
+}
+
+/// Which objects declare a name in the cloud, so that a visit finds its rivals without a look at every object.
+#[derive(Debug, Default)]
+struct Declared {
+    by_name: Mutex<HashMap<(KindName, String), BTreeSet<(String, String)>>>,
+}
+
+impl Declared {
+    fn add(&self, id: &ObjectId, name: &str) {
+        lock(&self.by_name)
+            .entry((id.kind, name.to_owned()))
+            .or_default()
+            .insert((id.namespace.clone(), id.name.clone()));
+    }
+
+    fn remove(&self, id: &ObjectId, name: &str) {
+        let key = (id.kind, name.to_owned());
+        let mut by_name = lock(&self.by_name);
+        if let Some(objects) = by_name.get_mut(&key) {
+            objects.remove(&(id.namespace.clone(), id.name.clone()));
+            if objects.is_empty() {
+                by_name.remove(&key);
+            }
+        }
+    }
+
+    /// Namespaces and names of the objects of a kind that declare a name.
+    fn of(&self, kind: KindName, name: &str) -> Vec<(String, String)> {
+        lock(&self.by_name)
+            .get(&(kind, name.to_owned()))
+            .map(|objects| objects.iter().cloned().collect())
+            .unwrap_or_default()
+    }
 }
 
 impl Cluster {
@@ -119,6 +156,7 @@ impl Cluster {
     pub fn new(scopes: Vec<Scope>) -> Self {
         Self {
             scopes: scopes.into(),
+            declared: Arc::default(),
         }
     }
 
@@ -177,6 +215,34 @@ impl Cluster {
     /// All trails.
     pub fn trails(&self) -> impl Iterator<Item = Arc<RamTrail>> + '_ {
         self.scopes.iter().flat_map(|scope| scope.trails.state())
+    }
+
+    /// The projects that declare this name in Log Service.
+    pub fn projects_named(&self, name: &str) -> Vec<Arc<AuditProject>> {
+        self.named(name, Self::project)
+    }
+
+    /// The log stores that declare this name in Log Service, in whichever project.
+    pub fn log_stores_named(&self, name: &str) -> Vec<Arc<AuditLogStore>> {
+        self.named(name, Self::log_store)
+    }
+
+    /// The trails that declare this name in ActionTrail.
+    pub fn trails_named(&self, name: &str) -> Vec<Arc<RamTrail>> {
+        self.named(name, Self::trail)
+    }
+
+    fn named<K: Managed>(
+        &self,
+        name: &str,
+        get: impl Fn(&Self, &str, &str) -> Option<Arc<K>>,
+    ) -> Vec<Arc<K>> {
+        let declared = self.declared.of(K::KIND, name);
+        declared
+            .iter()
+            .filter_map(|(namespace, object)| get(self, namespace, object))
+            .filter(|object| object.external_name() == name)
+            .collect()
     }
 
     /// The log stores that refer to a project.
@@ -257,14 +323,8 @@ fn ids<'a, K: Managed>(
         .filter(move |id| *id != except)
 }
 
-fn rivals<'a, K: Managed>(
-    objects: impl Iterator<Item = Arc<K>> + 'a,
-    me: &'a K,
-) -> impl Iterator<Item = ObjectId> + 'a {
-    ids(
-        objects.filter(|other| other.external_name() == me.external_name()),
-        me.id(),
-    )
+fn rivals<'a, K: Managed>(declarers: Vec<Arc<K>>, me: &'a K) -> impl Iterator<Item = ObjectId> + 'a {
+    ids(declarers, me.id())
 }
 
 impl Related for AuditProject {
@@ -272,7 +332,7 @@ impl Related for AuditProject {
         let id = self.id();
         ids(cluster.log_stores_of(&id.namespace, &id.name), id.clone())
             .chain(ids(cluster.trails_of(&id.namespace, &id.name), id.clone()))
-            .chain(rivals(cluster.projects(), self))
+            .chain(rivals(cluster.projects_named(self.external_name()), self))
             .collect()
     }
 }
@@ -281,7 +341,7 @@ impl Related for AuditLogStore {
     fn related(&self, cluster: &Cluster) -> Vec<ObjectId> {
         let id = self.id();
         ids(cluster.trails_into(&id.namespace, &id.name), id.clone())
-            .chain(rivals(cluster.log_stores(), self))
+            .chain(rivals(cluster.log_stores_named(self.external_name()), self))
             .chain(waiting_project(cluster, self))
             .collect()
     }
@@ -297,7 +357,7 @@ impl Related for RamTrail {
             .and_then(|copy| cluster.log_store(&id.namespace, &copy.log_store_ref.name))
             .filter(|store| store.is_deleting())
             .map(|store| store.id());
-        rivals(cluster.trails(), self)
+        rivals(cluster.trails_named(self.external_name()), self)
             .chain(waiting_project(cluster, self))
             .chain(waiting_store)
             .collect()
@@ -313,14 +373,24 @@ fn waiting_project(cluster: &Cluster, object: &impl Managed) -> Option<ObjectId>
         .map(|p| p.id())
 }
 
+/// An object that cannot be read.
+#[derive(Clone, Debug)]
+pub struct Unreadable {
+    /// Which object.
+    pub reference: ObjectReference,
+    /// Why, without the values that stand in it.
+    pub why: String,
+}
+
 /// Keeps the cache of one kind in one scope true and asks for the visits that changes call for, until the stream
-/// ends. `gone` hears of objects that are no more, by UID.
+/// ends. `gone` hears of objects that are no more, by UID; `unreadable` of those that cannot be read.
 pub async fn watch<K: Related>(
     events: impl Stream<Item = watcher::Result<Event<DeserializeGuard<K>>>> + Send,
     mut writer: reflector::store::Writer<K>,
     listed_once: CancellationToken,
     cluster: Cluster,
     gone: impl Fn(&str, &ObjectId) + Send,
+    unreadable: impl Fn(Unreadable) + Send,
 ) {
     let store = writer.as_reader();
     let mut seen: HashMap<ObjectRef<K>, Seen> = HashMap::new();
@@ -340,7 +410,7 @@ pub async fn watch<K: Related>(
                 writer.apply_watcher_event(&Event::Init);
             }
             Event::InitApply(object) => {
-                if let Some(object) = readable(object) {
+                if let Some(object) = readable(object, &unreadable) {
                     listed.insert(ObjectRef::from_obj(&object));
                     writer.apply_watcher_event(&Event::InitApply(object));
                 }
@@ -348,7 +418,6 @@ pub async fn watch<K: Related>(
             Event::InitDone => {
                 let before: Vec<_> = store.state();
                 writer.apply_watcher_event(&Event::InitDone);
-                listed_once.cancel();
                 for object in before {
                     if !listed.contains(&ObjectRef::from_obj(&*object)) {
                         removed(&mut seen, &object, &cluster, &gone);
@@ -357,11 +426,13 @@ pub async fn watch<K: Related>(
                 for object in store.state() {
                     changed(&mut seen, &object, &cluster, &gone);
                 }
+                // Visits begin with this, and must find every rival.
+                listed_once.cancel();
                 listed.clear();
             }
             Event::Apply(object) => {
                 let reference = ObjectRef::from_obj(&object);
-                if let Some(object) = readable(object) {
+                if let Some(object) = readable(object, &unreadable) {
                     writer.apply_watcher_event(&Event::Apply(object.clone()));
                     changed(&mut seen, &object, &cluster, &gone);
                 } else if let Some(old) = store.get(&retyped(&reference)) {
@@ -386,6 +457,7 @@ pub async fn watch<K: Related>(
 
 struct Seen {
     uid: String,
+    declared: String,
     visit: u64,
     relation: u64,
 }
@@ -398,11 +470,19 @@ fn changed<K: Related>(
 ) {
     let now = Seen {
         uid: object.uid().unwrap_or_default(),
+        declared: object.external_name().to_owned(),
         visit: object.visit_fingerprint(),
         relation: object.relation_fingerprint(),
     };
     let (visit, relation) = (now.visit, now.relation);
     let before = seen.insert(ObjectRef::from_obj(object), now);
+    if let Some(before) = before
+        .as_ref()
+        .filter(|before| before.declared != object.external_name())
+    {
+        cluster.declared.remove(&object.id(), &before.declared);
+    }
+    cluster.declared.add(&object.id(), object.external_name());
     if let Some(before) = &before
         && Some(before.uid.as_str()) != object.meta().uid.as_deref()
     {
@@ -424,30 +504,48 @@ fn removed<K: Related>(
     cluster: &Cluster,
     gone: &impl Fn(&str, &ObjectId),
 ) {
-    seen.remove(&ObjectRef::from_obj(object));
+    let declared = seen
+        .remove(&ObjectRef::from_obj(object))
+        .map(|seen| seen.declared);
+    let declared = declared.as_deref().unwrap_or(object.external_name());
+    cluster.declared.remove(&object.id(), declared);
     gone(&object.uid().unwrap_or_default(), &object.id());
     for id in object.related(cluster) {
         cluster.trigger(&id);
     }
 }
 
-/// The object without what nobody reads, or nothing if it cannot be read.
-fn readable<K: Managed>(object: DeserializeGuard<K>) -> Option<K> {
+/// The object without what nobody reads, or nothing if it cannot be read, which is told.
+fn readable<K: Managed>(object: DeserializeGuard<K>, unreadable: &impl Fn(Unreadable)) -> Option<K> {
     match object.0 {
         Ok(mut object) => {
             object.managed_fields_mut().clear();
             Some(object)
         }
         Err(invalid) => {
-            tracing::error!(
-                kind = %K::KIND,
-                namespace = invalid.metadata.namespace.as_deref().unwrap_or_default(),
-                name = invalid.metadata.name.as_deref().unwrap_or_default(),
-                error = %invalid.error,
-                "this object cannot be read and is left alone; correct it or delete it"
-            );
+            unreadable(Unreadable {
+                reference: ObjectReference {
+                    api_version: Some(K::api_version(&()).into_owned()),
+                    kind: Some(K::kind(&()).into_owned()),
+                    name: invalid.metadata.name.clone(),
+                    namespace: invalid.metadata.namespace.clone(),
+                    uid: invalid.metadata.uid.clone(),
+                    ..ObjectReference::default()
+                },
+                why: without_text(&invalid.error.to_string()),
+            });
             None
         }
+    }
+}
+
+/// A parser's message without the text that it found: somebody may have put a secret into the wrong field.
+fn without_text(message: &str) -> String {
+    match (message.find('"'), message.rfind('"')) {
+        (Some(first), Some(last)) if first < last => {
+            format!("{}\"…\"{}", &message[..first], &message[last + 1..])
+        }
+        _ => message.to_owned(),
     }
 }
 
@@ -475,6 +573,14 @@ mod tests {
     }
 
     async fn run(events: Vec<Event<DeserializeGuard<AuditProject>>>) -> (Cluster, Vec<String>, Vec<String>) {
+        let (cluster, visits, gone, _) = run_and_hear(events).await;
+        (cluster, visits, gone)
+    }
+
+    async fn run_and_hear(
+        events: Vec<Event<DeserializeGuard<AuditProject>>>,
+    ) -> (Cluster, Vec<String>, Vec<String>, Vec<Unreadable>) {
+        let told = Mutex::new(Vec::new());
         let (scope, inputs) = Scope::new(None);
         let cluster = Cluster::new(vec![scope]);
         let gone = Mutex::new(Vec::new());
@@ -484,6 +590,7 @@ mod tests {
             inputs.projects.listed,
             cluster.clone(),
             |uid, _| gone.lock().unwrap().push(uid.to_owned()),
+            |poison| told.lock().unwrap().push(poison),
         )
         .await;
         let mut queue = inputs.projects.queue;
@@ -491,7 +598,8 @@ mod tests {
         while let Ok(next) = queue.try_recv() {
             visits.push(next.name);
         }
-        (cluster, visits, gone.into_inner().unwrap())
+        let told = told.into_inner().unwrap();
+        (cluster, visits, gone.into_inner().unwrap(), told)
     }
 
     #[tokio::test]
@@ -513,8 +621,8 @@ mod tests {
     #[tokio::test]
     async fn an_object_that_cannot_be_read_stops_nobody() {
         let mut poison = project("bad", 1, &json!({}));
-        poison["spec"] = json!({"region": 7});
-        let (cluster, visits, _) = run(vec![
+        poison["spec"] = json!({"region": "cn-hangzhou", "tags": "a secret"});
+        let (cluster, visits, _, told) = run_and_hear(vec![
             Event::Init,
             Event::InitApply(guard(poison)),
             Event::InitApply(guard(project("good", 1, &json!({})))),
@@ -523,6 +631,18 @@ mod tests {
         .await;
         assert_eq!(visits, ["good"]);
         assert!(cluster.project("n", "good").is_some() && cluster.project("n", "bad").is_none());
+        let [Unreadable { reference, why }] = told.as_slice() else {
+            panic!("{told:?}");
+        };
+        assert_eq!(
+            (
+                reference.kind.as_deref(),
+                reference.name.as_deref(),
+                reference.uid.as_deref()
+            ),
+            (Some("AuditProject"), Some("bad"), Some("uid-bad"))
+        );
+        assert!(why.contains('…') && !why.contains("a secret"), "{why}");
     }
 
     #[tokio::test]
@@ -576,6 +696,7 @@ mod tests {
             projects.listed,
             cluster.clone(),
             |_, _| {},
+            |_| {},
         )
         .await;
         watch(
@@ -584,16 +705,65 @@ mod tests {
             log_stores.listed,
             cluster.clone(),
             |_, _| {},
+            |_| {},
         )
         .await;
         assert!(!waiters[0].is_finished(), "one kind is not listed yet");
-        watch(events(), trails.writer, trails.listed, cluster.clone(), |_, _| {}).await;
+        watch(
+            events(),
+            trails.writer,
+            trails.listed,
+            cluster.clone(),
+            |_, _| {},
+            |_| {},
+        )
+        .await;
         for waiter in waiters {
             tokio::time::timeout(std::time::Duration::from_secs(60), waiter)
                 .await
                 .unwrap()
                 .unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn objects_are_found_by_the_name_that_they_declare_now() {
+        let declares = |object: &str, name: &str| {
+            let mut object = project(object, 1, &json!({}));
+            object["spec"]["projectName"] = json!(name);
+            object
+        };
+        let (cluster, _, _) = run(vec![
+            Event::Init,
+            Event::InitApply(guard(declares("gone", "p"))),
+            Event::InitApply(guard(declares("a", "p"))),
+            Event::InitDone,
+            Event::Apply(guard(declares("b", "p"))),
+            Event::Apply(guard(declares("c", "q"))),
+            Event::Apply(guard(declares("moved", "q"))),
+            Event::Apply(guard(declares("moved", "p"))),
+            Event::Apply(guard(declares("deleted", "p"))),
+            Event::Delete(guard(declares("deleted", "p"))),
+            Event::Apply(guard(project("p", 1, &json!({})))),
+            // The watch was down: what is not listed any more is gone.
+            Event::Init,
+            Event::InitApply(guard(declares("a", "p"))),
+            Event::InitApply(guard(declares("b", "p"))),
+            Event::InitApply(guard(declares("c", "q"))),
+            Event::InitApply(guard(declares("moved", "p"))),
+            Event::InitApply(guard(project("p", 1, &json!({})))),
+            Event::InitDone,
+        ])
+        .await;
+        let named = |name: &str| -> Vec<String> {
+            let found = cluster.projects_named(name);
+            found.iter().map(|project| project.name_any()).collect()
+        };
+        assert_eq!(named("p"), ["a", "b", "moved", "p"]);
+        assert_eq!(named("q"), ["c"]);
+        assert_eq!(named("x"), Vec::<String>::new());
+        let kept: usize = lock(&cluster.declared.by_name).values().map(BTreeSet::len).sum();
+        assert_eq!(kept, cluster.projects().count(), "nothing of the past is kept");
     }
 
     #[tokio::test]

@@ -57,7 +57,7 @@ use crate::config::Settings;
 use crate::lease::Leadership;
 use crate::telemetry::Metrics;
 use access::Gate;
-use cluster::{Cluster, Inputs, Related, Scope};
+use cluster::{Cluster, Inputs, Related, Scope, Unreadable};
 use context::Context;
 use driver::Kind;
 use object::{KindName, ObjectId};
@@ -228,8 +228,21 @@ fn start_watch<K: Related>(
             }
             ctx.metrics.forget(id.kind.into(), &id.namespace, &id.name);
         };
+        let unreadable = |poison: Unreadable| {
+            let (namespace, name) = (poison.reference.namespace.as_deref(), poison.reference.name.as_deref());
+            tracing::error!(kind = %K::KIND, namespace, name, why = poison.why, "this object cannot be read");
+            let teller = ctx.teller.clone();
+            tokio::spawn(async move {
+                let text = format!(
+                    "This object cannot be read and is left alone, and so is what it stands for in the cloud: {}. Correct it or delete it",
+                    poison.why
+                );
+                let note = event::Note::warning(event::UNREADABLE, "Watch", text);
+                teller.tell(&poison.reference, &note).await;
+            });
+        };
         tokio::select! {
-            () = cluster::watch(events, writer, listed, ctx.cluster.clone(), gone) => {}
+            () = cluster::watch(events, writer, listed, ctx.cluster.clone(), gone, unreadable) => {}
             () = stop.cancelled() => {}
         }
     });

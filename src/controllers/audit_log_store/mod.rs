@@ -4,7 +4,7 @@
 //! calls create a store: CreateLogStore, TagResources with the mark, CreateIndex.
 
 mod observe;
-mod plan;
+pub(super) mod plan;
 mod status;
 
 use std::sync::Arc;
@@ -232,8 +232,9 @@ fn hold_name(pass: &Pass<AuditLogStore>, project: &AuditProject, access: &Access
     let me = &pass.object;
     let cluster = &pass.ctx.cluster;
     let rivals: Vec<Declarer> = cluster
-        .log_stores()
-        .filter(|other| other.uid() != me.uid() && other.effective_name() == me.effective_name())
+        .log_stores_named(me.effective_name())
+        .iter()
+        .filter(|other| other.uid() != me.uid())
         .filter(|other| {
             cluster
                 .project(
@@ -245,7 +246,7 @@ fn hold_name(pass: &Pass<AuditLogStore>, project: &AuditProject, access: &Access
                         && is_in_account(&theirs, project, &access.account)
                 })
         })
-        .map(|other| Declarer::from(&*other))
+        .map(|other| Declarer::from(&**other))
         .collect();
     let what = format!("Log store {} of project {}", me.effective_name(), access.project);
     pass.ctx

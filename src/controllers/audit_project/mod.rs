@@ -4,7 +4,7 @@
 //! project: CreateProject, and TagResources with the marks and the user's tags.
 
 mod observe;
-mod plan;
+pub(super) mod plan;
 mod status;
 
 use std::time::{Duration, Instant};
@@ -178,10 +178,10 @@ fn hold_name(pass: &Pass<AuditProject>, access: &Access) -> Result<(), Failure> 
     let rivals: Vec<Declarer> = pass
         .ctx
         .cluster
-        .projects()
-        .filter(|other| other.uid() != me.uid() && other.effective_name() == me.effective_name())
-        .filter(|other| is_in_account(other, me, &access.account))
-        .map(|other| Declarer::from(&*other))
+        .projects_named(me.effective_name())
+        .iter()
+        .filter(|other| other.uid() != me.uid() && is_in_account(other, me, &access.account))
+        .map(|other| Declarer::from(&**other))
         .collect();
     pass.ctx
         .names
