@@ -16,6 +16,8 @@ mod ownership;
 mod points;
 #[path = "lifecycle/stack.rs"]
 mod stack;
+#[path = "lifecycle/tenancy.rs"]
+mod tenancy;
 
 #[test]
 fn every_deletion_ends_and_deletes_only_what_is_ours() {
@@ -25,4 +27,9 @@ fn every_deletion_ends_and_deletes_only_what_is_ours() {
 #[test]
 fn nobody_gets_and_nobody_loses_what_is_anothers() {
     points::run("ownership", ownership::points());
+}
+
+#[test]
+fn a_tenant_reaches_nothing_that_is_not_his() {
+    points::run("tenancy", tenancy::points());
 }
