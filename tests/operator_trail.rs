@@ -143,6 +143,87 @@ fn a_stopped_trail_is_switched_on_again() {
     assert!(tamper.repaired && tamper.what.contains("logging"), "{tamper:?}");
 }
 
+/// Log Service fails or refuses, and an attacker uses that time: only ActionTrail is needed to switch the trail on.
+fn protected_without_log_service(world: &World, fault: &Value) {
+    world.resyncs("GetTrailStatus", 1);
+    world.emulator.add_fault(fault).unwrap();
+    let since = world.now();
+    let intruder = world.intruder().action_trail;
+    let settings = trail(world).unwrap().settings().unwrap();
+    let narrowed = TrailSettings {
+        event_rw: EventRw::Write,
+        ..settings
+    };
+    wait(intruder.update_trail(TRAIL, &narrowed)).unwrap();
+    wait(intruder.stop_logging(TRAIL)).unwrap();
+    until_trail(world, "the trail is on and records all events", |trail| {
+        trail.state() == TrailState::Enable && trail.events() == Some(EventRw::All)
+    });
+    let switched_on = world
+        .journal(since)
+        .iter()
+        .any(|row| row.is_ours() && row.is_change() && row.action() == "StartLogging");
+    assert!(switched_on, "{}", world.report());
+    world.until(
+        TRAIL,
+        "the weakening is told as put right",
+        |object: &RamTrail| {
+            let tamper = object
+                .status
+                .as_ref()
+                .and_then(|status| status.last_tamper.as_ref());
+            tamper.is_some_and(|tamper| tamper.repaired && tamper.what.contains("logging: found off"))
+        },
+    );
+    // The failure is told all the same, and of what could not be read nothing is claimed.
+    world.eventually("the failed reads are told", || {
+        let status = status_of(world);
+        let said = |type_| reason_of(&status.conditions, type_);
+        let failing = !said("Synced").starts_with("True") && !said("Protected").starts_with("True");
+        if failing && said("Logging") == "True/LoggingEnabled" {
+            Ok(())
+        } else {
+            Err(format!("{:#?}", status.conditions))
+        }
+    });
+    let writes = world.writes(since);
+    assert!(
+        writes
+            .iter()
+            .all(|action| ["StartLogging", "UpdateTrail"].contains(&action.as_str())),
+        "{writes:?}"
+    );
+    world.emulator.remove_faults().unwrap();
+    world.settled(KIND, TRAIL);
+    world.condition(KIND, TRAIL, "Protected", "True", "Protected");
+    world.nothing_was_reduced();
+}
+
+#[test]
+fn a_stopped_trail_is_switched_on_although_log_service_fails() {
+    let world = plain("blind", &json!({}));
+    protected_without_log_service(
+        &world,
+        &json!({
+            "match": {"service": "Log", "isWrite": false, "caller": support::USER, "times": 0},
+            "fault": {"kind": "status", "status": 503, "code": "ServerBusy"},
+        }),
+    );
+}
+
+#[test]
+fn a_stopped_trail_is_switched_on_although_its_mark_may_not_be_read() {
+    let world = plain("unread", &json!({}));
+    protected_without_log_service(
+        &world,
+        &json!({
+            "match": {"action": "ListTagResources", "caller": support::USER, "times": 0},
+            "fault": {"kind": "status", "status": 401, "code": "Unauthorized",
+                      "message": "denied by sts or ram, action: log:ListTagResources, resource: acs:log:cn-hangzhou:1:project/p"},
+        }),
+    );
+}
+
 #[test]
 fn narrowed_events_regions_and_a_redirected_trail_are_put_back() {
     let world = plain("update", &json!({}));
@@ -253,6 +334,7 @@ fn the_retention_of_the_trails_store_is_set_raised_again_and_never_lowered_for_t
             other => Err(format!("{other:?}")),
         }
     });
+    assert!(world.event("Updated").contains("store.retentionDays"));
 }
 
 #[test]

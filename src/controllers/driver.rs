@@ -306,7 +306,8 @@ async fn fail<K: Kind>(pass: &mut Pass<K>, failure: &Failure) -> End {
         pass.ctx.metrics.reconcile_failed(K::KIND.into(), verdict.reason);
     }
     let before = find(pass.status.conditions(), STALLED).cloned();
-    pass.state(&verdict.statements);
+    let statements = with_what_was_seen(&verdict.statements, &pass.seen);
+    pass.state(&statements);
     if let Err(error) = pass.save().await {
         tracing::warn!(%error, "cannot write the status");
     }
@@ -314,6 +315,12 @@ async fn fail<K: Kind>(pass: &mut Pass<K>, failure: &Failure) -> End {
     tell_stalled(pass, before.as_ref()).await;
     let outcome = if waiting { Outcome::Requeue } else { Outcome::Error };
     (outcome, Action::requeue(delay(pass, &verdict, failures)))
+}
+
+/// What a failure says, but for what the visit saw before it failed.
+fn with_what_was_seen(failed: &[Statement], seen: &[Statement]) -> Vec<Statement> {
+    let known = |statement: &&Statement| !seen.iter().any(|seen| seen.type_ == statement.type_);
+    failed.iter().filter(known).chain(seen).cloned().collect()
 }
 
 fn delay<K: Managed>(pass: &Pass<K>, verdict: &Verdict, failures: u32) -> Duration {

@@ -41,6 +41,8 @@ pub struct Pass<K: Managed> {
     pub status: K::Status,
     /// The stricter of the object's and its project's management policy.
     pub policy: ManagementPolicy,
+    /// What a visit that cannot go on has seen all the same: its failure does not make that unknown.
+    pub seen: Vec<Statement>,
     /// What is remembered of the object.
     pub memory: Arc<Mutex<ObjectMemory>>,
     /// The status as the API server has it.
@@ -62,6 +64,7 @@ impl<K: Managed> Pass<K> {
             status: saved.clone(),
             saved,
             policy: object.own_management_policy(),
+            seen: Vec::new(),
             object,
             memory,
             api,

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::copy_script::{self, Filter};
 use super::memory::TrailMemory;
-use super::model::{ALL_REGIONS, JobState, Wanted};
+use super::model::{ALL_REGIONS, JobState, Store, Wanted};
 use super::observe::{self, Looked};
 use super::plan::{Action, JobSettings, Settings};
 use crate::aliyun::action_trail::{EventRw, TrailSettings};
@@ -17,13 +17,14 @@ use crate::api::condition::reason;
 use crate::api::v1alpha1::{EventSelection, Origin, RamTrail};
 use crate::controllers::access::Access;
 use crate::controllers::acquisition;
+use crate::controllers::event::{self, Note};
 use crate::controllers::failure::Failure;
 use crate::controllers::index_preset;
 use crate::controllers::marks;
 use crate::controllers::memory::lock;
 use crate::controllers::ownership::{TAG_LIMIT, tags_over_limit, trail_key};
 use crate::controllers::pass::Pass;
-use crate::controllers::plan::Step;
+use crate::controllers::plan::{Effect, Step};
 
 /// The service whose linked role ActionTrail delivers with.
 const SERVICE: &str = "actiontrail.aliyuncs.com";
@@ -49,6 +50,10 @@ impl Hands<'_> {
         let mut on = self.looked.observed.trail.as_ref().is_some_and(|trail| trail.on);
         for step in steps {
             let call = self.step(pass, step).await?;
+            if matches!(step.effect, Effect::Neutral | Effect::Reduce) {
+                let text = format!("Did, as the spec asks: {}", step.text);
+                pass.tell(Note::normal(event::UPDATED, "Update", text)).await;
+            }
             if let (true, Some(call)) = (on, &call) {
                 self.note_due(pass, call);
             }
@@ -85,7 +90,7 @@ impl Hands<'_> {
             Action::CreateTrail => self.create_trail(pass).await.map(|()| None),
             Action::UpdateTrail(settings) => {
                 trail_changes(pass);
-                if self.looked.store.is_none() {
+                if self.looked.observed.store == Store::Missing {
                     lock(&pass.memory).slot::<TrailMemory>().store_repair = Some(Instant::now());
                 }
                 let settings = cloud_settings(settings);

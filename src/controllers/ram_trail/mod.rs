@@ -80,7 +80,13 @@ impl Kind for RamTrail {
         hold_name(pass, &access, &project)?;
 
         let wanted = wanted(pass, &access);
-        let looked = observe::whole(pass, &access, &wanted, job_matters(pass)).await?;
+        let looked = match observe::whole(pass, &access, &wanted, job_matters(pass)).await {
+            Ok(looked) => looked,
+            Err(failure) => {
+                protect_unseen(pass, &access, &wanted, started).await;
+                return Err(failure);
+            }
+        };
         let known = known(pass, &access, &looked);
         let decision = plan::plan(&wanted, &looked.observed, &known);
         pass.observed();
@@ -296,7 +302,7 @@ fn known(pass: &Pass<RamTrail>, access: &Access, looked: &Looked) -> Known {
         && looked.observed.trail.as_ref().is_some_and(|trail| trail.on);
     if waits_for_store {
         memory.store_missing_since.get_or_insert(now);
-    } else {
+    } else if looked.observed.store != Store::NotLooked {
         memory.store_missing_since = None;
         memory.store_repair = None;
     }
@@ -446,6 +452,60 @@ async fn enforce(
             Err(failure)
         }
     }
+}
+
+/// Log Service does not answer, or may not be asked, and what only ActionTrail decides must not wait for that: a trail that is
+/// proved to be the one of our confirmed claim is switched on, and records all that is declared. Nothing else is touched, and the
+/// visit fails all the same.
+async fn protect_unseen(pass: &mut Pass<RamTrail>, access: &Access, wanted: &Wanted, started: Instant) {
+    let confirmed = pass
+        .status
+        .claim
+        .as_ref()
+        .filter(|claim| claim.confirmed == Some(true))
+        .and_then(|claim| claim.create_time.clone());
+    let Some(create_time) = confirmed.filter(|_| pass.enforces()) else {
+        return;
+    };
+    let seen = match observe::trail_alone(pass, access, &wanted.trail_name).await {
+        Ok(Some(seen)) if seen.create_time == create_time => seen,
+        Ok(_) => return,
+        Err(failure) => {
+            tracing::debug!("the trail cannot be looked at either: {failure}");
+            return;
+        }
+    };
+    let looked = Looked::of_trail(seen);
+    let known = known(pass, access, &looked);
+    let Decision::Converge(plan) = plan::plan(wanted, &looked.observed, &known) else {
+        return;
+    };
+    let plan = plan.only_protecting_the_trail();
+    follow(pass, access, &looked);
+    let hands = Hands {
+        access,
+        wanted,
+        looked: &looked,
+    };
+    let result = hands.take(pass, &plan.steps).await;
+    if let Err(failure) = &result {
+        tracing::warn!("the trail is not put right: {failure}");
+    }
+    let outcome = outcome_of(&result);
+    tamper::tell(
+        pass,
+        wanted,
+        &looked.observed,
+        &plan,
+        Scope::Trail,
+        outcome,
+        started,
+    )
+    .await;
+    pass.seen = status::of_trail(Facts {
+        failed: result.is_err(),
+        ..facts(pass, wanted, &looked, &plan, None)
+    });
 }
 
 fn outcome_of(result: &Result<(), Failure>) -> Outcome {

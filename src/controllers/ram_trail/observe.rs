@@ -24,7 +24,7 @@ use crate::api::v1alpha1::RamTrail;
 use crate::controllers::access::Access;
 use crate::controllers::failure::Failure;
 use crate::controllers::memory::lock;
-use crate::controllers::ownership::trail_key;
+use crate::controllers::ownership::{Mark, trail_key};
 use crate::controllers::pass::Pass;
 
 /// A look of the poll may be this many polls old.
@@ -49,6 +49,35 @@ pub struct Seen {
     pub trail: CloudTrail,
     /// Status.
     pub status: TrailStatus,
+}
+
+impl Looked {
+    /// A look at nothing but the trail. Its mark was not read: only steps that need no mark may come of it.
+    pub fn of_trail(trail: Trail) -> Self {
+        Self {
+            observed: Observed {
+                mark: Mark::Ours,
+                trail: Some(trail),
+                role: Role::NotLooked,
+                store: Store::NotLooked,
+                index: Index::NotLooked,
+                job: Job::NotLooked,
+            },
+            tags: BTreeMap::new(),
+            store: None,
+            job: None,
+        }
+    }
+}
+
+/// The trail as ActionTrail tells of it; Log Service is not asked.
+pub async fn trail_alone(
+    pass: &mut Pass<RamTrail>,
+    access: &Access,
+    name: &str,
+) -> Result<Option<Trail>, Failure> {
+    let seen = trail(pass, access, name).await?;
+    Ok(seen.map(|seen| model_of(&seen.trail, is_on(&seen))))
 }
 
 /// Looks at everything that a visit needs. `job`: whether the copy job matters.

@@ -272,6 +272,32 @@ impl Plan {
         applied
     }
 
+    /// What of it only protects, and is about the trail as ActionTrail keeps it: no mark, no role, nothing in Log Service.
+    #[must_use]
+    pub fn only_protecting_the_trail(self) -> Self {
+        let (steps, findings) = (self.steps, self.findings);
+        let steps: Vec<_> = steps
+            .into_iter()
+            .filter(|step| {
+                step.effect == Effect::Protect
+                    && matches!(step.action, Action::StartLogging | Action::UpdateTrail(_))
+            })
+            .collect();
+        let updates = steps
+            .iter()
+            .any(|step| matches!(step.action, Action::UpdateTrail(_)));
+        let findings = findings.into_iter().filter(|finding| match finding.field {
+            "logging" => true,
+            "events" | "regions" | "destination" => updates,
+            _ => false,
+        });
+        Self {
+            findings: findings.collect(),
+            steps,
+            ..Self::default()
+        }
+    }
+
     /// Whether the copy job was seen to be as wanted, and nothing is to be done about it.
     pub fn copy_is_settled(&self) -> bool {
         let touched = self.touches_copy() || self.steps.iter().any(|step| step.action == Action::StartJob);

@@ -59,6 +59,17 @@ pub fn failed(facts: Facts<'_>) -> Vec<Statement> {
     all
 }
 
+/// What a visit says that saw nothing but the trail: whether it logs, and what is certainly weak. That nothing else is weak it
+/// cannot say.
+pub fn of_trail(facts: Facts<'_>) -> Vec<Statement> {
+    let mut all = vec![logging(&facts)];
+    all.extend(Some(protection(&facts)).filter(|statement| statement.status == Status::False));
+    if facts.observed.trail.as_ref().is_some_and(|trail| !trail.on) {
+        all.extend(delivering(&facts));
+    }
+    all
+}
+
 fn seen(facts: &Facts<'_>) -> Vec<Statement> {
     let mut all = vec![protection(facts), logging(facts)];
     all.extend(delivering(facts));
