@@ -116,7 +116,10 @@ pub fn create_role(world: &World, name: &str, service: &str) {
         ("PolicyName", "AliyunLogFullAccess"),
         ("RoleName", name),
     ];
-    ram(world, "AttachPolicyToRole", &policy).unwrap();
+    // The cloud may show what was just made a moment later.
+    world.eventually("the role gets its policy", || {
+        ram(world, "AttachPolicyToRole", &policy)
+    });
 }
 
 /// A call of the administrator to RAM.
