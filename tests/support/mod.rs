@@ -354,6 +354,11 @@ impl World {
         });
     }
 
+    /// An object of ours as it is now, if it is there.
+    pub fn object(&self, kind: &str, name: &str) -> Option<DynamicObject> {
+        wait(self.dynamic(kind).get_opt(name)).unwrap()
+    }
+
     fn dynamic(&self, kind: &str) -> Api<DynamicObject> {
         let resource = match kind {
             "AuditProject" => ApiResource::erase::<AuditProject>(&()),
@@ -704,7 +709,7 @@ impl std::fmt::Display for Row {
 }
 
 /// Lays `over` over `base`, objects into objects.
-fn merge(base: &mut Value, over: &Value) {
+pub fn merge(base: &mut Value, over: &Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
             for (key, value) in over {
