@@ -2,6 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod api_server;
+#[path = "manifests/kustomize.rs"]
+mod kustomize;
+#[path = "manifests/monitoring.rs"]
+mod monitoring;
+#[path = "manifests/values.rs"]
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -48,17 +54,23 @@ fn helm() -> &'static Path {
 }
 
 fn render_text(values: &[&str]) -> Result<String, String> {
+    let values: Vec<&str> = values.iter().flat_map(|value| ["--set-json", value]).collect();
+    template(&values)
+}
+
+/// What helm renders with further arguments, or what it says.
+fn template(more: &[&str]) -> Result<String, String> {
     let mut command = Command::new(helm());
-    command.current_dir(root()).args([
-        "template",
-        "ramtrail",
-        "charts/ramtrail",
-        "--namespace",
-        NAMESPACE,
-    ]);
-    for value in values {
-        command.args(["--set-json", value]);
-    }
+    command
+        .current_dir(root())
+        .args([
+            "template",
+            "ramtrail",
+            "charts/ramtrail",
+            "--namespace",
+            NAMESPACE,
+        ])
+        .args(more);
     let output = command.output().unwrap();
     if output.status.success() {
         Ok(String::from_utf8(output.stdout).unwrap())
@@ -82,6 +94,16 @@ fn strings(value: &Value) -> Vec<&str> {
         .flatten()
         .map(|v| v.as_str().unwrap())
         .collect()
+}
+
+/// The object of a kind and name.
+fn named<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
+    let mut found = of_kind(objects, kind)
+        .into_iter()
+        .filter(|object| object["metadata"]["name"] == name);
+    let object = found.next().unwrap_or_else(|| panic!("no {kind} {name}"));
+    assert!(found.next().is_none(), "{kind} {name} is there twice");
+    object
 }
 
 /// The arguments of the operator's container, as the kubelet would pass them.
@@ -136,6 +158,22 @@ fn the_rendered_manifest_is_what_the_chart_renders() {
         (&first["kind"], &first["metadata"]["name"]),
         (&json!("Namespace"), &json!(NAMESPACE))
     );
+    let of_base = template(&["--set=crds.enabled=false"]).unwrap();
+    assert!(read("deploy/base/ramtrail.yaml").ends_with(&of_base));
+    let crds = template(&["--show-only=templates/crds.yaml"]).unwrap();
+    assert!(read("deploy/crds/crds.yaml").ends_with(&crds));
+}
+
+#[test]
+fn the_readme_of_the_chart_is_made_of_its_values() {
+    let file = |name: &str| read(&format!("charts/ramtrail/{name}"));
+    let made = xtask::chart::readme(
+        &file("Chart.yaml"),
+        &file("values.yaml"),
+        &file("files/alerts.yaml"),
+    )
+    .unwrap();
+    assert_eq!(file("README.md"), made, "run `cargo xtask generate`");
 }
 
 #[test]
@@ -221,14 +259,59 @@ fn expected_grants(with_own: bool, with_objects: bool) -> BTreeMap<(String, Vec<
 #[test]
 fn permissions_are_exactly_those_that_are_needed() {
     let objects = objects(&read("deploy/install.yaml"));
-    let (cluster, own) = (of_kind(&objects, "ClusterRole"), of_kind(&objects, "Role"));
-    assert_eq!((cluster.len(), own.len()), (1, 1));
-    assert_eq!(grants(&cluster), expected_grants(false, true));
-    assert_eq!(grants(&own), expected_grants(true, false));
-    assert_eq!(own[0]["metadata"]["namespace"], NAMESPACE);
-    let text = read("deploy/install.yaml");
-    for (_, rules) in text.match_indices("rules:") {
-        assert!(!rules.contains('*'));
+    let bound: BTreeSet<&str> = ["ClusterRoleBinding", "RoleBinding"]
+        .iter()
+        .flat_map(|kind| of_kind(&objects, kind))
+        .map(|binding| binding["roleRef"]["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(bound, BTreeSet::from(["ramtrail", "ramtrail-own"]));
+    let cluster = named(&objects, "ClusterRole", "ramtrail");
+    assert_eq!(grants(&[cluster]), expected_grants(false, true));
+    let own = named(&objects, "Role", "ramtrail-own");
+    assert_eq!(grants(&[own]), expected_grants(true, false));
+    assert_eq!(own["metadata"]["namespace"], NAMESPACE);
+    assert_eq!(of_kind(&objects, "Role").len(), 1);
+}
+
+#[test]
+fn roles_for_people_aggregate_and_neither_holds_weaken_nor_status() {
+    let objects = render(&[]);
+    let label = |role: &str| format!("rbac.authorization.k8s.io/aggregate-to-{role}");
+    for (name, into, verbs) in [
+        (
+            "ramtrail-view",
+            vec!["view", "edit", "admin"],
+            vec!["get", "list", "watch"],
+        ),
+        (
+            "ramtrail-edit",
+            vec!["edit", "admin"],
+            vec!["create", "update", "patch", "delete", "deletecollection"],
+        ),
+        ("ramtrail-weaken", vec![], vec!["weaken"]),
+    ] {
+        let role = named(&objects, "ClusterRole", name);
+        for target in ["view", "edit", "admin"] {
+            let set = role["metadata"]["labels"][label(target)] == "true";
+            assert_eq!(set, into.contains(&target), "{name} into {target}");
+        }
+        let verbs: BTreeSet<String> = verbs.into_iter().map(str::to_owned).collect();
+        for ((resource, names), granted) in grants(&[role]) {
+            let is_status = resource.ends_with("/status");
+            let expected = if is_status {
+                BTreeSet::from(["get".to_owned()])
+            } else {
+                verbs.clone()
+            };
+            assert_eq!((granted, names), (expected, vec![]), "{name} on {resource}");
+        }
+    }
+    assert_eq!(of_kind(&objects, "ClusterRole").len(), 4);
+    for role in of_kind(&objects, "ClusterRole")
+        .into_iter()
+        .chain(of_kind(&objects, "Role"))
+    {
+        assert!(!role["rules"].to_string().contains('*'), "{role}");
     }
 }
 
@@ -236,9 +319,18 @@ fn permissions_are_exactly_those_that_are_needed() {
 fn an_operator_of_some_namespaces_has_no_rights_in_others() {
     let objects = render(&[r#"watchNamespaces=["audit","ml"]"#]);
     assert_eq!(
-        grants(&of_kind(&objects, "ClusterRole")),
+        grants(&[named(&objects, "ClusterRole", "ramtrail")]),
         expected_grants(false, false)
     );
+    for binding in of_kind(&objects, "ValidatingAdmissionPolicyBinding") {
+        let selected = &binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"];
+        let expected =
+            json!([{ "key": "kubernetes.io/metadata.name", "operator": "In", "values": ["audit", "ml"] }]);
+        assert_eq!(
+            selected, &expected,
+            "another operator's namespaces have another policy"
+        );
+    }
     let roles = of_kind(&objects, "Role");
     let in_namespace = |namespace: &str| -> Vec<&Value> {
         roles
@@ -299,7 +391,11 @@ fn every_value_reaches_the_operator() {
         "concurrency=2",
         r#"logging={"format":"text","level":"warn"}"#,
         r#"leaderElection={"enabled":false,"leaseDuration":"60s","renewDeadline":"40s","retryPeriod":"5s"}"#,
-        r#"extraArgs=["--deletion-grace=1h"]"#,
+        r#"deletionGrace="1h""#,
+        r#"dueCallInterval="2m""#,
+        r#"claimConfirmation="90s""#,
+        r#"shutdownTimeout="25s""#,
+        r#"cloudCA={"secretName":"authority","key":"ca.pem"}"#,
         r#"extraEnv=[{"name":"X","value":"y"}]"#,
         r#"fullnameOverride="other""#,
         r#"image={"repository":"example/ramtrail","digest":"sha256:0123"}"#,
@@ -321,13 +417,21 @@ fn every_value_reaches_the_operator() {
         (seconds(args.resync_interval), seconds(args.poll_interval)),
         (60, 30)
     );
-    assert_eq!(seconds(args.deletion_grace), 3600);
+    assert_eq!(
+        (seconds(args.deletion_grace), seconds(args.due_call_interval)),
+        (3600, 120)
+    );
+    assert_eq!(
+        (seconds(args.claim_confirmation), seconds(args.shutdown_timeout)),
+        (90, 25)
+    );
+    let ca = args.cloud_ca_file.unwrap();
     assert_eq!(
         (args.log_format, args.log_level.as_str()),
         (config::LogFormat::Text, "warn")
     );
     assert!(!args.leader_elect);
-    let lease = args.lease();
+    let lease = parse(&arguments(&objects)).lease();
     assert_eq!(lease.name, "other");
     assert_eq!(
         (
@@ -340,6 +444,12 @@ fn every_value_reaches_the_operator() {
     let deployment = of_kind(&objects, "Deployment")[0];
     let container = &deployment["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(container["image"], "example/ramtrail@sha256:0123");
+    // The file of authorities lies where it is mounted.
+    let pod = &deployment["spec"]["template"]["spec"];
+    let (mount, volume) = (&container["volumeMounts"][0], &pod["volumes"][0]);
+    assert_eq!(ca, Path::new(mount["mountPath"].as_str().unwrap()).join("ca.pem"));
+    assert_eq!(mount["name"], volume["name"]);
+    assert_eq!(volume["secret"]["secretName"], "authority");
     let variables: Vec<&str> = container["env"]
         .as_array()
         .unwrap()
@@ -357,7 +467,7 @@ fn every_value_reaches_the_operator() {
         "ramtrail"
     );
     // The right to the lease follows its name.
-    let lease_rule = of_kind(&objects, "Role")[0]["rules"][1].clone();
+    let lease_rule = named(&objects, "Role", "other-own")["rules"][1].clone();
     assert_eq!(lease_rule["resourceNames"], json!(["other"]));
 }
 
@@ -534,6 +644,23 @@ fn the_whole_example_is_the_trail_that_was_asked_for() {
 fn a_wrong_value_fails_to_render() {
     let error = render_text(&[r#"serviceAccount={"create":false}"#]).unwrap_err();
     assert!(error.contains("serviceAccount.name"), "{error}");
+    for (value, words) in [
+        (
+            r#"cloudCA={"secretName":"a","configMapName":"b"}"#,
+            "exclude each other",
+        ),
+        (
+            r#"podDisruptionBudget={"enabled":true,"minAvailable":1,"maxUnavailable":1}"#,
+            "exclude each other",
+        ),
+        (
+            r#"metrics={"service":{"enabled":false},"serviceMonitor":{"enabled":true}}"#,
+            "metrics.service.enabled",
+        ),
+    ] {
+        let error = render_text(&[value]).unwrap_err();
+        assert!(error.contains(words), "{error}");
+    }
 }
 
 #[test]

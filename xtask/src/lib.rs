@@ -6,6 +6,7 @@
 //!
 //! - [`workspace`]: where the checkout, the built binaries and the cache are
 //! - [`assets`]: kube-apiserver, kube-controller-manager, kubectl, etcd and helm, built once
+//! - [`chart`]: the README of the Helm chart
 //! - [`python`]: the environment of the official SDKs
 //! - [`process`]: child processes that cannot outlive us
 //! - [`control_plane`]: etcd and kube-apiserver in a temporary folder
@@ -19,6 +20,7 @@
 
 pub mod api_proxy;
 pub mod assets;
+pub mod chart;
 pub mod control_plane;
 pub mod emulator;
 pub mod kubeconfig;

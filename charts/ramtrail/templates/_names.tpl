@@ -15,6 +15,10 @@
 {{- end -}}
 {{- end -}}
 
+{{- define "ramtrail.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride -}}
+{{- end -}}
+
 {{- define "ramtrail.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "ramtrail.fullname" .) .Values.serviceAccount.name -}}
@@ -34,6 +38,23 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/component: operator
 {{- with .Values.commonLabels }}
 {{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* metadata of an object: a dict with "top", "name", and optionally "namespace", "labels", "annotations". */}}
+{{- define "ramtrail.metadata" -}}
+name: {{ .name }}
+{{- with .namespace }}
+namespace: {{ . }}
+{{- end }}
+labels:
+  {{- include "ramtrail.labels" .top | nindent 2 }}
+  {{- with .labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with .annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 

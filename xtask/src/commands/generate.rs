@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 use xtask::assets::{self, Tool};
+use xtask::chart;
 use xtask::temp_dir::TempDir;
 use xtask::terminal::{self, Style};
 use xtask::workspace::{binary, cargo, root};
@@ -14,7 +15,7 @@ use xtask::workspace::{binary, cargo, root};
 /// The namespace of `deploy/install.yaml`.
 pub(crate) const NAMESPACE: &str = "ramtrail-system";
 
-/// Write the generated files: CRDs (crds/ and the chart's copies) and deploy/install.yaml
+/// Write the generated files: CRDs (crds/ and the chart's copies), what deploy/ has of the chart, the chart's README
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Write nothing; fail and name the files that differ from what would be written
@@ -48,10 +49,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 /// The files that are not what would be generated, by the binary that is built now.
 pub(crate) fn differing() -> Result<Vec<PathBuf>> {
     let crds = crds()?;
-    let manifest = manifest()?;
     let mut paths = changed(&crds);
     paths.extend(leftovers(&crds)?);
-    paths.extend(changed(&manifest));
+    paths.extend(changed(&manifests()?));
+    paths.extend(changed(&readme()?));
     Ok(paths)
 }
 
@@ -63,7 +64,8 @@ fn write() -> Result<Vec<PathBuf>> {
         written.push(path);
     }
     // Rendered only now, since the chart renders the copies just written.
-    written.extend(write_changed(&manifest()?)?);
+    written.extend(write_changed(&manifests()?)?);
+    written.extend(write_changed(&readme()?)?);
     Ok(written)
 }
 
@@ -109,13 +111,13 @@ fn leftovers(files: &Files) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn chart() -> Option<PathBuf> {
+fn chart_folder() -> Option<PathBuf> {
     let chart = PathBuf::from("charts/ramtrail");
     root().join(&chart).join("Chart.yaml").is_file().then_some(chart)
 }
 
 fn crd_folders() -> Vec<PathBuf> {
-    let copies = chart().map(|chart| chart.join("crd-manifests"));
+    let copies = chart_folder().map(|chart| chart.join("crd-manifests"));
     [PathBuf::from("crds")].into_iter().chain(copies).collect()
 }
 
@@ -140,22 +142,49 @@ fn crds() -> Result<Files> {
     Ok(files)
 }
 
-/// `deploy/install.yaml`, the chart with its default values in front of which stands the namespace.
-fn manifest() -> Result<Files> {
-    let Some(chart) = chart() else {
+/// The chart with its default values: as one file, and as the resources that kustomizations are made of.
+fn manifests() -> Result<Files> {
+    let Some(chart) = chart_folder() else {
         return Ok(Files::new());
     };
-    let mut helm = Command::new(assets::ensure(Tool::Helm)?);
-    helm.current_dir(root())
-        .args(["template", "ramtrail"])
-        .arg(chart)
-        .args(["--namespace", NAMESPACE]);
-    let rendered = output(&mut helm)?;
-    let text = format!(
-        "# Made from charts/ramtrail by `cargo xtask generate`; changes belong there.\n\
-         ---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: {NAMESPACE}\n{rendered}"
-    );
-    Ok(Files::from([(PathBuf::from("deploy/install.yaml"), text)]))
+    let helm = assets::ensure(Tool::Helm)?;
+    let render = |more: &[&str]| {
+        let mut command = Command::new(&helm);
+        command
+            .current_dir(root())
+            .args(["template", "ramtrail"])
+            .arg(&chart)
+            .args(["--namespace", NAMESPACE])
+            .args(more);
+        output(&mut command)
+    };
+    let head = "# Made from charts/ramtrail by `cargo xtask generate`; changes belong there.\n";
+    let namespace = format!("---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: {NAMESPACE}\n");
+    let all = format!("{head}{namespace}{}", render(&[])?);
+    let operator = format!("{head}{namespace}{}", render(&["--set=crds.enabled=false"])?);
+    let crds = format!("{head}{}", render(&["--show-only=templates/crds.yaml"])?);
+    Ok(Files::from([
+        (PathBuf::from("deploy/install.yaml"), all),
+        (PathBuf::from("deploy/base/ramtrail.yaml"), operator),
+        (PathBuf::from("deploy/crds/crds.yaml"), crds),
+    ]))
+}
+
+/// The chart's README, from the comments of its values.
+fn readme() -> Result<Files> {
+    let Some(folder) = chart_folder() else {
+        return Ok(Files::new());
+    };
+    let read = |name: &str| {
+        let path = folder.join(name);
+        fs::read_to_string(root().join(&path)).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let text = chart::readme(
+        &read("Chart.yaml")?,
+        &read("values.yaml")?,
+        &read("files/alerts.yaml")?,
+    )?;
+    Ok(Files::from([(folder.join("README.md"), text)]))
 }
 
 fn output(command: &mut Command) -> Result<String> {
