@@ -1,0 +1,785 @@
+//! Break-glass by the API server: whatever weakens an audit needs the verb `weaken`, whoever may change the object.
+//!
+//! Changes are asked for by `--dry-run=server`, which passes admission and writes nothing: every case starts from the same
+//! objects.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use xtask::assets::{self, Tool};
+use xtask::control_plane::{ControlPlane, Options};
+use xtask::kubectl::Kubectl;
+use xtask::process::{Spec, Supervised};
+use xtask::wait::{self, Probe};
+
+use ramtrail::api::v1alpha1::AuditProject;
+use support::{CREDENTIALS, World, api_server, give_rights};
+
+/// May change everything of ours, and Secrets, in the namespace of the test; nothing more.
+const EDITOR: &str = "editor";
+/// May do the same, and holds the ClusterRole `ramtrail-weaken` there.
+const BREAKER: &str = "breaker";
+/// An editor who holds the verb on one object only.
+const BREAKER_OF_ONE: &str = "breaker-of-one";
+const OPERATOR: &str = "system:serviceaccount:ramtrail-system:ramtrail";
+
+/// Objects of every kind in their strongest form, claimed in the cloud; people with rights; the policy in force.
+struct Scene {
+    kubectl: Kubectl,
+    namespace: String,
+}
+
+/// A change and what the refusal must name.
+type Case<'a> = (&'a str, &'a str, Value, &'a str);
+
+impl Scene {
+    fn shared() -> &'static Self {
+        static SCENE: OnceLock<Scene> = OnceLock::new();
+        SCENE.get_or_init(|| {
+            let (kubectl, _) = give_rights(api_server::kubectl());
+            Self::set_up(kubectl)
+        })
+    }
+
+    fn set_up(kubectl: Kubectl) -> Self {
+        let namespace = api_server::namespace(&kubectl, "weaken");
+        let scene = Self { kubectl, namespace };
+        let verbs = [
+            "get",
+            "list",
+            "create",
+            "update",
+            "patch",
+            "delete",
+            "deletecollection",
+        ];
+        let role = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+            "metadata": { "name": "editor", "namespace": scene.namespace },
+            "rules": [
+                { "apiGroups": ["ramtrail.io"], "resources": ["auditprojects", "auditlogstores", "ramtrails"], "verbs": verbs },
+                { "apiGroups": [""], "resources": ["secrets"], "verbs": verbs },
+            ],
+        });
+        let of_one = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+            "metadata": { "name": "weaken-one", "namespace": scene.namespace },
+            "rules": [{ "apiGroups": ["ramtrail.io"], "resources": ["ramtrails"], "resourceNames": ["strong"], "verbs": ["weaken"] }],
+        });
+        scene.apply(&[
+            role,
+            of_one,
+            scene.binding("Role", "editor", &[EDITOR, BREAKER, BREAKER_OF_ONE]),
+            scene.binding("Role", "weaken-one", &[BREAKER_OF_ONE]),
+            scene.binding("ClusterRole", "ramtrail-weaken", &[BREAKER]),
+        ]);
+        scene.write_objects();
+        scene.wait_for_policy();
+        scene
+    }
+
+    fn binding(&self, kind: &str, role: &str, users: &[&str]) -> Value {
+        let subjects: Vec<Value> = users
+            .iter()
+            .map(|user| json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user }))
+            .collect();
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "metadata": { "name": role, "namespace": self.namespace },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role },
+            "subjects": subjects,
+        })
+    }
+
+    /// `strong` and `held` have all that can be lost; `weak` has lost it.
+    fn write_objects(&self) {
+        let of = |kind: &str, name: &str, spec: Value| {
+            json!({
+                "apiVersion": "ramtrail.io/v1alpha1", "kind": kind, "spec": spec,
+                "metadata": { "name": name, "namespace": self.namespace, "finalizers": ["ramtrail.io/finalizer"] },
+            })
+        };
+        let project = |more: Value| {
+            let mut spec =
+                json!({ "region": "cn-hangzhou", "credentials": { "secretRef": { "name": "keys" } } });
+            support::merge(&mut spec, &more);
+            spec
+        };
+        let trail = |more: Value| {
+            let mut spec = json!({ "projectRef": { "name": "strong" } });
+            support::merge(&mut spec, &more);
+            spec
+        };
+        let copy = |services: &[&str]| json!({ "logStoreRef": { "name": "strong" }, "roleARN": "acs:ram::1:role/copy", "services": services });
+        let weakest = json!({ "managementPolicy": "Observe", "deletionPolicy": "Delete" });
+        let store = json!({ "projectRef": { "name": "strong" }, "retentionDays": 365 });
+        let mut weak_store = store.clone();
+        support::merge(&mut weak_store, &weakest);
+        let mut weak_trail = trail(json!({
+            "logging": "Stopped", "events": "Write", "store": { "retentionDays": 30 },
+            "delivery": { "maxLagSeconds": 3600 }, "copyTo": copy(&["Ram"]),
+        }));
+        support::merge(&mut weak_trail, &weakest);
+        let mut objects = vec![
+            of("AuditProject", "strong", project(json!({}))),
+            of("AuditProject", "weak", project(weakest)),
+            of("AuditProject", "fresh", project(json!({}))),
+            of("AuditLogStore", "strong", store),
+            of("AuditLogStore", "weak", weak_store),
+            of(
+                "RamTrail",
+                "strong",
+                trail(json!({ "store": { "retentionDays": 365 }, "copyTo": copy(&["Ram", "Sts"]) })),
+            ),
+            of(
+                "RamTrail",
+                "default",
+                trail(json!({ "trailName": "default-trail", "copyTo": copy(&[]) })),
+            ),
+            of("RamTrail", "weak-trail", weak_trail),
+        ];
+        for object in &mut objects {
+            if object["metadata"]["name"].as_str().unwrap().starts_with("weak") {
+                object["metadata"]["annotations"] =
+                    json!({ "ramtrail.io/paused": "true", "ramtrail.io/abandon": "true" });
+            }
+            if object["kind"] == "RamTrail" && object["metadata"]["name"] == "strong" {
+                object["spec"]["trailName"] = json!("strong-trail");
+            }
+        }
+        for (name, label) in [("keys", "true"), ("plain", "false")] {
+            objects.push(json!({
+                "apiVersion": "v1", "kind": "Secret", "stringData": { "ALIBABA_CLOUD_ACCESS_KEY_ID": "id" },
+                "metadata": { "name": name, "namespace": self.namespace, "labels": { "ramtrail.io/credentials": label } },
+            }));
+        }
+        self.apply(&objects);
+        for resource in [
+            "auditprojects/strong",
+            "auditprojects/weak",
+            "auditlogstores/strong",
+            "ramtrails/strong",
+            "ramtrails/weak-trail",
+        ] {
+            let claim = r#"{"status":{"claim":{"origin":"Created","externalName":"x"}}}"#;
+            let namespace = self.namespace.as_str();
+            self.kubectl
+                .run([
+                    "-n",
+                    namespace,
+                    "patch",
+                    resource,
+                    "--subresource=status",
+                    "--type=merge",
+                    "-p",
+                    claim,
+                ])
+                .unwrap();
+        }
+    }
+
+    fn apply(&self, objects: &[Value]) {
+        let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
+        self.kubectl.apply(&list.to_string()).unwrap();
+    }
+
+    /// A policy comes into force a moment after it was written.
+    fn wait_for_policy(&self) {
+        let stop = json!({ "spec": { "logging": "Stopped" } });
+        let delete = ["delete", "secret", "keys"];
+        wait::until(
+            "the policies are in force",
+            api_server::DEADLINE,
+            Duration::from_millis(200),
+            || {
+                let asked = [
+                    self.patch(EDITOR, "ramtrails", "strong", &stop),
+                    self.ask(EDITOR, &delete),
+                ];
+                Ok(match asked {
+                    [Err(_), Err(_)] => Probe::Done(()),
+                    other => Probe::Pending(format!("{other:?}")),
+                })
+            },
+        )
+        .unwrap();
+    }
+
+    /// What the API server says to somebody, without anything being written.
+    fn ask(&self, user: &str, args: &[&str]) -> Result<String, String> {
+        let user = format!("--as={user}");
+        let mut all = vec![user.as_str(), "-n", self.namespace.as_str()];
+        all.extend(args);
+        all.push("--dry-run=server");
+        self.kubectl.run(all).map_err(|error| error.to_string())
+    }
+
+    fn patch(&self, user: &str, resource: &str, name: &str, patch: &Value) -> Result<String, String> {
+        let resource = match resource {
+            "secrets" => resource.to_owned(),
+            ours => format!("{ours}.ramtrail.io"),
+        };
+        self.ask(
+            user,
+            &["patch", &resource, name, "--type=merge", "-p", &patch.to_string()],
+        )
+    }
+
+    /// Only who holds the verb may, and everybody else is told what is missing and who gives it.
+    fn assert_weakens(
+        &self,
+        what: &str,
+        resource: &str,
+        name: &str,
+        names: &str,
+        ask: impl Fn(&str) -> Result<String, String>,
+    ) {
+        let refusal = ask(EDITOR).expect_err(&format!("{what} of {resource}/{name} was let through"));
+        let object = if resource == "secrets" {
+            format!("needs the verb weaken on secrets/{name}")
+        } else {
+            format!("needs the verb weaken on {resource}.ramtrail.io/{name}")
+        };
+        let place = format!("in the namespace {}", self.namespace);
+        for part in [
+            "Forbidden",
+            names,
+            &object,
+            &place,
+            "which the ClusterRole ramtrail-weaken gives",
+        ] {
+            assert!(refusal.contains(part), "{what}: {part:?} is not in {refusal}");
+        }
+        ask(BREAKER).unwrap_or_else(|refusal| panic!("{what} with the verb: {refusal}"));
+    }
+
+    fn assert_passes(&self, user: &str, cases: &[(&str, &str, Value)]) {
+        for (resource, name, patch) in cases {
+            self.patch(user, resource, name, patch)
+                .unwrap_or_else(|refusal| panic!("{resource}/{name} {patch}: {refusal}"));
+        }
+    }
+}
+
+fn annotated(key: &str, value: &str) -> Value {
+    json!({ "metadata": { "annotations": { key: value } } })
+}
+
+#[test]
+fn every_switch_that_weakens_needs_the_verb() {
+    let scene = Scene::shared();
+    let spec = |spec: Value| json!({ "spec": spec });
+    let owner = json!({ "metadata": { "ownerReferences": [
+        { "apiVersion": "v1", "kind": "ConfigMap", "name": "bait", "uid": "00000000-0000-0000-0000-000000000001" }] } });
+    let trail = "ramtrails";
+    let mut cases: Vec<Case> = vec![
+        (
+            trail,
+            "strong",
+            spec(json!({ "logging": "Stopped" })),
+            "(spec.logging: Stopped)",
+        ),
+        (
+            trail,
+            "strong",
+            spec(json!({ "events": "Write" })),
+            "(spec.events narrowed to Write)",
+        ),
+        (
+            trail,
+            "strong",
+            spec(json!({ "events": "Read" })),
+            "(spec.events narrowed to Read)",
+        ),
+        (
+            trail,
+            "weak-trail",
+            spec(json!({ "events": "Read" })),
+            "(spec.events narrowed to Read)",
+        ),
+        (
+            trail,
+            "strong",
+            spec(json!({ "store": { "retentionDays": 364 } })),
+            "(spec.store.retentionDays lowered from 365 to 364)",
+        ),
+        (
+            trail,
+            "default",
+            spec(json!({ "store": { "retentionDays": 3649 } })),
+            "(spec.store.retentionDays lowered from 3650 to 3649)",
+        ),
+        (
+            trail,
+            "strong",
+            spec(json!({ "store": null })),
+            "(spec.store.retentionDays removed)",
+        ),
+        (
+            trail,
+            "strong",
+            spec(json!({ "copyTo": null })),
+            "(spec.copyTo removed)",
+        ),
+        (
+            trail,
+            "strong",
+            spec(json!({ "copyTo": { "services": ["RAM"] } })),
+            "(spec.copyTo.services narrowed)",
+        ),
+        (
+            trail,
+            "default",
+            spec(json!({ "copyTo": { "services": ["Ram", "Ims", "Sts", "AasSub", "AasCustomer"] } })),
+            "(spec.copyTo.services narrowed)",
+        ),
+        (
+            trail,
+            "strong",
+            spec(json!({ "delivery": { "maxLagSeconds": 901 } })),
+            "(spec.delivery.maxLagSeconds raised to 901)",
+        ),
+        (
+            "auditlogstores",
+            "strong",
+            spec(json!({ "retentionDays": 364 })),
+            "(spec.retentionDays lowered from 365 to 364)",
+        ),
+        (
+            "auditprojects",
+            "strong",
+            spec(json!({ "credentials": { "secretRef": { "name": "plain" } } })),
+            "(spec.credentials changed)",
+        ),
+        (
+            "auditprojects",
+            "strong",
+            spec(json!({ "credentials": null })),
+            "(spec.credentials changed)",
+        ),
+        (
+            trail,
+            "strong",
+            spec(json!({ "logging": "Stopped", "deletionPolicy": "Delete" })),
+            "(spec.deletionPolicy: Delete; spec.logging: Stopped)",
+        ),
+    ];
+    for resource in ["auditprojects", "auditlogstores", "ramtrails"] {
+        cases.extend([
+            (
+                resource,
+                "strong",
+                spec(json!({ "managementPolicy": "Observe" })),
+                "(spec.managementPolicy: Observe)",
+            ),
+            (
+                resource,
+                "strong",
+                spec(json!({ "deletionPolicy": "Delete" })),
+                "(spec.deletionPolicy: Delete)",
+            ),
+            (
+                resource,
+                "strong",
+                annotated("ramtrail.io/paused", "true"),
+                "(annotation ramtrail.io/paused)",
+            ),
+            (
+                resource,
+                "strong",
+                annotated("ramtrail.io/abandon", "true"),
+                "(annotation ramtrail.io/abandon)",
+            ),
+            (
+                resource,
+                "strong",
+                json!({ "metadata": { "finalizers": [] } }),
+                "(finalizer ramtrail.io/finalizer removed)",
+            ),
+            (
+                resource,
+                "strong",
+                owner.clone(),
+                "(metadata.ownerReferences added",
+            ),
+        ]);
+    }
+    for (resource, name, patch, names) in &cases {
+        let what = patch.to_string();
+        scene.assert_weakens(&what, resource, name, names, |user| {
+            scene.patch(user, resource, name, patch)
+        });
+    }
+}
+
+#[test]
+fn deleting_what_is_enforced_or_would_be_deleted_in_the_cloud_needs_the_verb() {
+    let scene = Scene::shared();
+    for resource in ["auditprojects", "auditlogstores", "ramtrails"] {
+        let weak = if resource == "ramtrails" {
+            "weak-trail"
+        } else {
+            "weak"
+        };
+        // Observe alone would be free, but these have deletionPolicy Delete.
+        for name in ["strong", weak] {
+            let kind = format!("{resource}.ramtrail.io");
+            scene.assert_weakens("deletion", resource, name, "(deletion)", |user| {
+                scene.ask(user, &["delete", &kind, name, "--wait=false"])
+            });
+        }
+    }
+    // A whole collection is asked about one by one.
+    let path = format!(
+        "/apis/ramtrail.io/v1alpha1/namespaces/{}/ramtrails?dryRun=All",
+        scene.namespace
+    );
+    let refusal = scene
+        .kubectl
+        .run([&format!("--as={EDITOR}"), "delete", "--raw", &path])
+        .unwrap_err();
+    assert!(
+        refusal.to_string().contains("weakens the audit (deletion)"),
+        "{refusal}"
+    );
+    // What holds nothing in the cloud protects nothing yet.
+    for (kind, name) in [("auditprojects", "fresh"), ("ramtrails", "default")] {
+        scene
+            .ask(
+                EDITOR,
+                &["delete", &format!("{kind}.ramtrail.io"), name, "--wait=false"],
+            )
+            .unwrap();
+    }
+}
+
+#[test]
+fn secrets_with_credentials_need_the_verb_and_others_do_not() {
+    let scene = Scene::shared();
+    let data = json!({ "data": { "ALIBABA_CLOUD_ACCESS_KEY_ID": "b3RoZXI=" } });
+    let unlabelled = json!({ "metadata": { "labels": { "ramtrail.io/credentials": null } } });
+    let switched = json!({ "metadata": { "labels": { "ramtrail.io/credentials": "false" } } });
+    for (patch, names) in [
+        (&data, "(keys changed)"),
+        (&unlabelled, "(label removed)"),
+        (&switched, "(label removed)"),
+    ] {
+        let what = patch.to_string();
+        scene.assert_weakens(&what, "secrets", "keys", names, |user| {
+            scene.patch(user, "secrets", "keys", patch)
+        });
+    }
+    scene.assert_weakens("deletion", "secrets", "keys", "(deletion)", |user| {
+        scene.ask(user, &["delete", "secret", "keys"])
+    });
+    let labelled = json!({ "metadata": { "labels": { "ramtrail.io/credentials": "true" } } });
+    scene.assert_passes(
+        EDITOR,
+        &[
+            ("secrets", "keys", annotated("team", "audit")),
+            ("secrets", "plain", data),
+            ("secrets", "plain", labelled),
+        ],
+    );
+    scene.ask(EDITOR, &["delete", "secret", "plain"]).unwrap();
+}
+
+#[test]
+fn what_strengthens_or_changes_nothing_needs_no_verb() {
+    let scene = Scene::shared();
+    let spec = |spec: Value| json!({ "spec": spec });
+    let mut cases = vec![
+        (
+            "ramtrails",
+            "weak-trail",
+            spec(json!({ "logging": "Enabled", "events": "All" })),
+        ),
+        (
+            "ramtrails",
+            "weak-trail",
+            spec(json!({ "store": { "retentionDays": 31 } })),
+        ),
+        (
+            "ramtrails",
+            "weak-trail",
+            spec(json!({ "delivery": { "maxLagSeconds": 900 } })),
+        ),
+        ("ramtrails", "weak-trail", spec(json!({ "delivery": null }))),
+        (
+            "ramtrails",
+            "weak-trail",
+            spec(json!({ "copyTo": { "services": ["Sts", "rAM"] } })),
+        ),
+        (
+            "ramtrails",
+            "weak-trail",
+            spec(json!({ "copyTo": { "services": null } })),
+        ),
+        (
+            "ramtrails",
+            "default",
+            spec(json!({ "store": { "retentionDays": 3650 } })),
+        ),
+        ("ramtrails", "strong", spec(json!({ "adoptionPolicy": "Never" }))),
+        ("auditlogstores", "strong", spec(json!({ "retentionDays": 366 }))),
+        (
+            "auditprojects",
+            "strong",
+            spec(json!({ "description": "x", "tags": { "a": "b" } })),
+        ),
+        (
+            "auditprojects",
+            "strong",
+            spec(json!({ "accountID": "1234567890" })),
+        ),
+        // Nothing can be lost with credentials that never reached anything.
+        ("auditprojects", "fresh", spec(json!({ "credentials": null }))),
+        ("ramtrails", "strong", annotated("ramtrail.io/paused", "false")),
+        (
+            "ramtrails",
+            "strong",
+            annotated("ramtrail.io/reconcile-requested-at", "now"),
+        ),
+        (
+            "ramtrails",
+            "strong",
+            json!({ "metadata": { "labels": { "a": "b" } } }),
+        ),
+    ];
+    for (resource, name) in [
+        ("auditprojects", "weak"),
+        ("auditlogstores", "weak"),
+        ("ramtrails", "weak-trail"),
+    ] {
+        cases.push((
+            resource,
+            name,
+            spec(json!({ "managementPolicy": "Enforce", "deletionPolicy": "Retain" })),
+        ));
+        let annotations = json!({ "ramtrail.io/paused": null, "ramtrail.io/abandon": null });
+        cases.push((
+            resource,
+            name,
+            json!({ "metadata": { "annotations": annotations } }),
+        ));
+    }
+    scene.assert_passes(EDITOR, &cases);
+    // An object that was weak already may be changed otherwise.
+    scene.assert_passes(
+        EDITOR,
+        &[(
+            "ramtrails",
+            "weak-trail",
+            json!({ "metadata": { "labels": { "a": "b" } } }),
+        )],
+    );
+}
+
+#[test]
+fn the_verb_can_be_given_for_one_object() {
+    let scene = Scene::shared();
+    let stop = json!({ "spec": { "logging": "Stopped" } });
+    scene.patch(BREAKER_OF_ONE, "ramtrails", "strong", &stop).unwrap();
+    scene
+        .patch(BREAKER_OF_ONE, "ramtrails", "default", &stop)
+        .unwrap_err();
+    let lower = json!({ "spec": { "retentionDays": 1 } });
+    scene
+        .patch(BREAKER_OF_ONE, "auditlogstores", "strong", &lower)
+        .unwrap_err();
+}
+
+#[test]
+fn the_operator_passes_with_its_finalizer_and_may_weaken_nothing() {
+    let scene = Scene::shared();
+    for resource in ["auditprojects", "auditlogstores", "ramtrails"] {
+        let patch = |patch: &Value| scene.patch(OPERATOR, resource, "strong", patch);
+        patch(&json!({ "metadata": { "finalizers": [] } })).unwrap();
+        patch(&json!({ "metadata": { "finalizers": ["ramtrail.io/finalizer"] } })).unwrap();
+        // Its right to patch is for the finalizer; a stolen token of it weakens nothing by that.
+        let refusal = patch(&json!({ "spec": { "managementPolicy": "Observe" } })).unwrap_err();
+        assert!(refusal.contains("needs the verb weaken"), "{refusal}");
+    }
+    let may = |user: &str| {
+        let (user, namespace) = (format!("--as={user}"), scene.namespace.as_str());
+        let question = [
+            "auth",
+            "can-i",
+            "weaken",
+            "ramtrails.ramtrail.io",
+            "-n",
+            namespace,
+        ];
+        scene.kubectl.run(question.iter().copied().chain([user.as_str()]))
+    };
+    assert_eq!(may(BREAKER).unwrap().trim(), "yes");
+    may(OPERATOR).expect_err("the operator holds the verb");
+}
+
+#[test]
+fn only_the_controllers_that_tidy_up_delete_without_the_verb() {
+    let scene = Scene::shared();
+    let delete = |user: &str| {
+        scene.ask(
+            user,
+            &["delete", "ramtrails.ramtrail.io", "strong", "--wait=false"],
+        )
+    };
+    for controller in ["namespace-controller", "generic-garbage-collector"] {
+        delete(&format!("system:serviceaccount:kube-system:{controller}")).unwrap();
+    }
+    // Another one with as many rights, and the exempt ones with anything but a deletion.
+    let resourceful = "system:serviceaccount:kube-system:ttl-after-finished-controller";
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": { "name": "controllers", "namespace": scene.namespace },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "editor" },
+        "subjects": [
+            { "kind": "ServiceAccount", "namespace": "kube-system", "name": "ttl-after-finished-controller" },
+            { "kind": "ServiceAccount", "namespace": "kube-system", "name": "namespace-controller" },
+        ],
+    });
+    scene.apply(&[role]);
+    let refusal = delete(resourceful).unwrap_err();
+    assert!(refusal.contains("weakens the audit (deletion)"), "{refusal}");
+    let stop = json!({ "spec": { "logging": "Stopped" } });
+    let refusal = scene
+        .patch(
+            "system:serviceaccount:kube-system:namespace-controller",
+            "ramtrails",
+            "strong",
+            &stop,
+        )
+        .unwrap_err();
+    assert!(refusal.contains("weakens the audit"), "{refusal}");
+}
+
+#[test]
+fn namespaces_and_owned_objects_still_go_away() {
+    // The shared control plane's controllers act as administrators; here each acts as itself, as in a real cluster.
+    let plane = ControlPlane::start(&Options::new()).unwrap();
+    let kubectl = plane.kubectl().clone();
+    let manifests: String = ramtrail::api::manifests()
+        .unwrap()
+        .into_iter()
+        .map(|(_, yaml)| yaml)
+        .collect();
+    kubectl.apply(&manifests).unwrap();
+    let crds = [
+        "auditprojects.ramtrail.io",
+        "auditlogstores.ramtrail.io",
+        "ramtrails.ramtrail.io",
+    ];
+    kubectl.wait_for_crds(&crds, api_server::DEADLINE).unwrap();
+    let (kubectl, _) = give_rights(kubectl);
+    let manager = Spec::new(
+        "kube-controller-manager",
+        assets::ensure(Tool::KubeControllerManager).unwrap(),
+        plane.dir(),
+    )
+    .args([
+        format!("--kubeconfig={}", plane.kubeconfig().display()),
+        format!(
+            "--service-account-private-key-file={}",
+            plane.dir().join("certs/apiserver.key").display()
+        ),
+        "--controllers=namespace-controller,garbage-collector-controller".to_owned(),
+        "--use-service-account-credentials=true".to_owned(),
+        "--leader-elect=false".to_owned(),
+        "--secure-port=0".to_owned(),
+        "--namespace-sync-period=5s".to_owned(),
+    ]);
+    let mut manager = Supervised::start(&manager).unwrap();
+    let scene = Scene::set_up(kubectl.clone());
+    let namespace = scene.namespace.as_str();
+    // An owned one goes with its owner, though nobody who holds the verb asked for it.
+    let owner = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "owner", "namespace": namespace } });
+    scene.apply(&[owner]);
+    let uid = kubectl
+        .json(["-n", namespace, "get", "configmap", "owner"])
+        .unwrap()["metadata"]["uid"]
+        .clone();
+    scene.apply(&[json!({
+        "apiVersion": "ramtrail.io/v1alpha1", "kind": "AuditLogStore",
+        "metadata": {
+            "name": "owned", "namespace": namespace,
+            "ownerReferences": [{ "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid }],
+        },
+        "spec": { "projectRef": { "name": "strong" }, "retentionDays": 1, "deletionPolicy": "Delete" },
+    })]);
+    scene
+        .ask(
+            EDITOR,
+            &["delete", "auditlogstores.ramtrail.io", "owned", "--wait=false"],
+        )
+        .unwrap_err();
+    kubectl
+        .run(["-n", namespace, "delete", "configmap", "owner"])
+        .unwrap();
+    let mut gone = |what: &str, args: &[&str]| {
+        wait::until(what, api_server::DEADLINE, Duration::from_millis(200), || {
+            manager.must_run()?;
+            let found = kubectl.run(args.iter().copied().chain(["--ignore-not-found", "-o", "name"]))?;
+            Ok(if found.is_empty() {
+                Probe::Done(())
+            } else {
+                Probe::Pending(found)
+            })
+        })
+        .unwrap();
+    };
+    gone(
+        "the owned object is gone",
+        &["-n", namespace, "get", "auditlogstores", "owned"],
+    );
+    // No operator is here to settle finalizers.
+    for resource in ["auditprojects", "auditlogstores", "ramtrails"] {
+        let names = kubectl
+            .run(["-n", namespace, "get", resource, "-o", "name"])
+            .unwrap();
+        for name in names.lines() {
+            kubectl
+                .run([
+                    "-n",
+                    namespace,
+                    "patch",
+                    name,
+                    "--type=merge",
+                    "-p",
+                    r#"{"metadata":{"finalizers":[]}}"#,
+                ])
+                .unwrap();
+        }
+    }
+    kubectl
+        .run(["delete", "namespace", namespace, "--wait=false"])
+        .unwrap();
+    gone("the namespace is gone", &["get", "namespace", namespace]);
+}
+
+#[test]
+fn the_operator_creates_and_frees_under_the_policy() {
+    Scene::shared();
+    let mut world = World::new("weaken-operator");
+    world.start();
+    let spec = json!({
+        "region": support::REGION, "projectName": "weaken-operator-project", "deletionPolicy": "Delete",
+        "credentials": { "secretRef": { "name": CREDENTIALS } },
+    });
+    world.apply("AuditProject", "p", &spec);
+    world.condition("AuditProject", "p", "Ready", "True", "Available");
+    let project: AuditProject = world.get("p");
+    assert!(
+        project
+            .metadata
+            .finalizers
+            .is_some_and(|f| f.contains(&"ramtrail.io/finalizer".to_owned()))
+    );
+    world.delete("AuditProject", "p");
+    world.gone("AuditProject", "p");
+    assert!(!world.logs().contains("weakens the audit"), "{}", world.logs());
+}
