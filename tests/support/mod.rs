@@ -252,6 +252,11 @@ impl World {
         }
     }
 
+    /// Process id of the operator.
+    pub fn operator_pid(&self) -> u32 {
+        self.operator.as_ref().unwrap().pid()
+    }
+
     /// Freezes the operator or lets it go on.
     pub fn signal(&mut self, signal: Signal) {
         self.operator.as_mut().unwrap().signal(signal).unwrap();
