@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use ramtrail::api;
 use ramtrail::config::{Cli, Command, CrdsArgs, RunArgs, Settings};
-use ramtrail::controllers;
+use ramtrail::controllers::{self, RunError};
 use ramtrail::lease::{Candidate, Leadership, unique_identity};
 use ramtrail::telemetry::http::{self, Health, Phase};
 use ramtrail::telemetry::{Metrics, init_logging};
@@ -174,34 +174,20 @@ async fn lead(
     health.set(Phase::Working, "");
     let work = CancellationToken::new();
     let ended = {
-        let controllers = pin!(controllers::run(
-            settings,
-            client,
-            metrics.clone(),
-            leadership,
-            work.clone()
-        ));
-        let lost = pin!(async {
+        let controllers = controllers::run(settings, client, metrics.clone(), leadership, work.clone());
+        let lost = async {
             match &mut candidate {
                 Some(candidate) => candidate.hold().await,
                 None => pending().await,
             }
-        });
-        let overdue = pin!(drained_too_late(&stop, &work, health, args.shutdown_timeout));
-        tokio::select! {
-            biased;
-            lost = lost => {
-                work.cancel();
-                Err(anyhow!(lost).context("leadership is lost; another process may work now"))
-            }
-            () = overdue => Err(anyhow!("work under way did not end within {:?} (--shutdown-timeout)", args.shutdown_timeout)),
-            result = controllers => Ok(result.context("the controllers failed")),
-        }
+        };
+        let overdue = drained_too_late(&stop, &work, health, args.shutdown_timeout);
+        until_nothing_runs(controllers, lost, overdue, &work).await
     };
     metrics.set_leader(false);
     // A lease that was lost, or under which something may still run, is not given back: it runs out by itself. Visits run
     // on when a controller breaks off.
-    ended??;
+    ended?;
     if let Some(candidate) = &mut candidate {
         release(candidate).await;
     }
@@ -210,6 +196,25 @@ async fn lead(
         Ok(())
     } else {
         Err(anyhow!("the controllers ended although nobody asked them to"))
+    }
+}
+
+/// Waits for the controllers. Only when this is well nothing runs under the lease any more.
+async fn until_nothing_runs<L: std::fmt::Display>(
+    controllers: impl Future<Output = Result<(), RunError>>,
+    lost: impl Future<Output = L>,
+    overdue: impl Future<Output = ()>,
+    work: &CancellationToken,
+) -> anyhow::Result<()> {
+    let (controllers, lost, overdue) = (pin!(controllers), pin!(lost), pin!(overdue));
+    tokio::select! {
+        biased;
+        lost = lost => {
+            work.cancel();
+            Err(anyhow!("{lost}").context("leadership is lost; another process may work now"))
+        }
+        () = overdue => Err(anyhow!("work under way did not end within its time (--shutdown-timeout)")),
+        result = controllers => result.context("the controllers failed"),
     }
 }
 
@@ -259,4 +264,51 @@ fn watch_signals(stop: CancellationToken) -> anyhow::Result<()> {
         std::process::exit(130);
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What keeps the lease from being given back, if anything does.
+    async fn outcome(
+        controllers: impl Future<Output = Result<(), RunError>>,
+        lost: impl Future<Output = &'static str>,
+        overdue: impl Future<Output = ()>,
+    ) -> (Option<String>, bool) {
+        let work = CancellationToken::new();
+        let ended = until_nothing_runs(controllers, lost, overdue, &work).await;
+        (ended.err().map(|error| format!("{error:#}")), work.is_cancelled())
+    }
+
+    #[tokio::test]
+    async fn the_lease_is_given_back_only_when_the_controllers_came_to_their_end() {
+        let well = || async { Ok(()) };
+        assert_eq!(outcome(well(), pending(), pending()).await, (None, false));
+
+        let broke_off = async { Err(RunError::Ended("a watch".to_owned())) };
+        let (why, _) = outcome(broke_off, pending(), pending()).await;
+        assert!(
+            why.as_deref()
+                .is_some_and(|why| why.contains("a controller ended unasked: a watch")),
+            "visits run on: {why:?}"
+        );
+
+        let (why, _) = outcome(pending(), pending(), async {}).await;
+        assert!(
+            why.as_deref()
+                .is_some_and(|why| why.contains("--shutdown-timeout")),
+            "{why:?}"
+        );
+
+        // Even at the same moment.
+        let (why, cancelled) = outcome(well(), async { "not renewed" }, pending()).await;
+        assert!(
+            cancelled
+                && why
+                    .as_deref()
+                    .is_some_and(|why| why.contains("leadership is lost") && why.contains("not renewed")),
+            "{why:?}"
+        );
+    }
 }
