@@ -146,6 +146,14 @@ impl Failure {
         }
     }
 
+    /// Whether the cloud refused to show something: it may be gone as well.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self.class(),
+            Some(Class::Denied | Class::Foreign | Class::NotReady)
+        )
+    }
+
     /// Whether the failure may pass by itself within moments.
     pub fn may_pass(&self) -> bool {
         match self {

@@ -14,17 +14,18 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use super::access::Access;
-use super::acquisition;
+use super::acquisition::{self, Decision, Found, Known};
 use super::context::Context;
 use super::event::{self, Note};
 use super::failure::{Failure, Phase, without_request_id};
 use super::memory::{ObjectMemory, lock};
+use super::name_index::{Declarer, ExternalName};
 use super::object::{Managed, ObjectId, Status};
 use super::ownership::Owner;
 use crate::aliyun::error::{Error as CloudError, ErrorKind};
 use crate::aliyun::{Answer, CallResult};
 use crate::api::condition::{self, Statement, reason};
-use crate::api::v1alpha1::{Claim, ManagementPolicy, PendingCreate, Tamper};
+use crate::api::v1alpha1::{AdoptionPolicy, Claim, ManagementPolicy, PendingCreate, Tamper};
 use crate::api::{FIELD_MANAGER, FINALIZER};
 use crate::telemetry::TamperAction;
 
@@ -184,6 +185,37 @@ impl<K: Managed> Pass<K> {
                 Err(failed_change(doing, error))
             }
         }
+    }
+
+    /// Whose the thing in the cloud is, by what the status knows of it and by what was found under its name.
+    ///
+    /// # Errors
+    /// As [`acquisition::decide`].
+    pub fn decide(
+        &self,
+        access: &Access,
+        owner: &Owner,
+        adoption: AdoptionPolicy,
+        found: Option<&Found>,
+    ) -> Result<Decision, Failure> {
+        let known = Known {
+            owner,
+            account: &access.account,
+            name: self.object.external_name(),
+            claim: self.status.claim(),
+            pending: self.status.pending_create(),
+            adoption,
+        };
+        acquisition::decide(&known, found)
+    }
+
+    /// Lets only one object of the cluster act on `what`, which goes by this name in the cloud.
+    ///
+    /// # Errors
+    /// As [`Standing::only_holder`](super::name_index::Standing::only_holder).
+    pub fn hold_name(&self, name: &ExternalName, rivals: &[Declarer], what: &str) -> Result<(), Failure> {
+        let me = Declarer::from(&self.object);
+        self.ctx.names.claim(name, &me, rivals).only_holder(what)
     }
 
     /// Notes in the status that a create call is about to be sent, guarded by the object's version: whoever comes next
@@ -558,6 +590,42 @@ impl Report {
         }
         all
     }
+}
+
+/// Another cluster's mark appeared on `what`, which is ours.
+pub fn contested(what: &str, foreign_owner: &str) -> Report {
+    let text = format!(
+        "{what} was acquired by this object and now carries the mark of {foreign_owner}. Two clusters never repair each other's marks: decide \
+         which one manages it, and delete the other object with deletionPolicy Retain. Until then both only protect it"
+    );
+    let mut report = Report::new(vec![
+        Statement::new(
+            condition::READY,
+            condition::Status::False,
+            reason::OWNED_BY_ANOTHER,
+            text.clone(),
+        ),
+        Statement::new(
+            condition::SYNCED,
+            condition::Status::False,
+            reason::OWNED_BY_ANOTHER,
+            text.clone(),
+        ),
+        Statement::new(
+            condition::STALLED,
+            condition::Status::True,
+            reason::OWNED_BY_ANOTHER,
+            text.clone(),
+        ),
+        Statement::new(
+            condition::PROTECTED,
+            condition::Status::False,
+            reason::TAMPERED,
+            text,
+        ),
+    ]);
+    report.converged = false;
+    report
 }
 
 /// The Protected condition: True unless something weakens the audit; the first reason given stands, all are named.

@@ -19,7 +19,7 @@ use crate::aliyun::{Class, LogStoreName};
 use crate::api::condition::{self, reason};
 use crate::api::v1alpha1::{AppliedLogStore, AuditLogStore, AuditProject, Claim, DeletionPolicy, Origin};
 use crate::controllers::access::Access;
-use crate::controllers::acquisition::{self, Decision, Known, Release};
+use crate::controllers::acquisition::{self, Decision, Release};
 use crate::controllers::audit_project::{is_awaited, is_in_account};
 use crate::controllers::driver::Kind;
 use crate::controllers::event::{self, Note};
@@ -56,7 +56,8 @@ impl Kind for AuditLogStore {
             .as_ref()
             .and_then(|observed| observed.seen.mark.as_deref());
         pass.ctx.learn_spelling(&owner, mark);
-        let decision = decide(pass, &access, &owner, observed.as_ref())?;
+        let found = observed.as_ref().map(|observed| observed.found(&owner));
+        let decision = pass.decide(&access, &owner, pass.object.spec.adoption_policy, found.as_ref())?;
         let plan = make_plan(pass, &owner, &decision, observed.as_ref())?;
         if !pass.enforces() {
             pass.observed();
@@ -103,7 +104,7 @@ impl Kind for AuditLogStore {
         let owner = pass.owner();
         let observed = match observe::marked(pass, &access, &name).await {
             // What we have asked to be deleted and may no longer see is gone.
-            Err(failure) if delete_was_sent(pass) && is_refusal(&failure) => None,
+            Err(failure) if delete_was_sent(pass) && failure.is_refusal() => None,
             result => result?,
         };
         let found = observed.as_ref().map(|observed| observed.found(&owner));
@@ -249,27 +250,7 @@ fn hold_name(pass: &Pass<AuditLogStore>, project: &AuditProject, access: &Access
         .map(|other| Declarer::from(&**other))
         .collect();
     let what = format!("Log store {} of project {}", me.effective_name(), access.project);
-    pass.ctx
-        .names
-        .claim(&name, &Declarer::from(me), &rivals)
-        .only_holder(&what)
-}
-
-fn decide(
-    pass: &Pass<AuditLogStore>,
-    access: &Access,
-    owner: &Owner,
-    observed: Option<&Observed>,
-) -> Result<Decision, Failure> {
-    let known = Known {
-        owner,
-        account: &access.account,
-        name: pass.object.effective_name(),
-        claim: pass.status.claim.as_ref(),
-        pending: pass.status.pending_create.as_ref(),
-        adoption: pass.object.spec.adoption_policy,
-    };
-    acquisition::decide(&known, observed.map(|observed| observed.found(owner)).as_ref())
+    pass.hold_name(&name, &rivals, &what)
 }
 
 fn make_plan(
@@ -792,11 +773,4 @@ struct Released {
 
 fn delete_was_sent(pass: &Pass<AuditLogStore>) -> bool {
     lock(&pass.memory).slot::<Released>().delete_sent
-}
-
-fn is_refusal(failure: &Failure) -> bool {
-    matches!(
-        failure.class(),
-        Some(Class::Denied | Class::Foreign | Class::NotReady)
-    )
 }

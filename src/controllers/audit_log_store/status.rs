@@ -3,11 +3,11 @@
 use super::Drift;
 use super::observe::Observed;
 use super::plan::{Excess, Plan};
-use crate::api::condition::{PROTECTED, READY, STALLED, SYNCED, Statement, Status, reason};
+use crate::api::condition::{READY, SYNCED, Statement, Status, reason};
 use crate::api::v1alpha1::{AuditLogStore, ManagementPolicy};
 use crate::controllers::acquisition::{Decision, Found};
 use crate::controllers::ownership::Mark;
-use crate::controllers::pass::{Pass, Report, protected};
+use crate::controllers::pass::{Pass, Report, contested, protected};
 use crate::controllers::plan::describe;
 use crate::telemetry::TamperAction;
 
@@ -21,7 +21,7 @@ pub fn enforced(
 ) -> Report {
     let name = pass.object.effective_name();
     if *decision == Decision::Contested {
-        return contested(name, found);
+        return contested(&format!("Log store {name}"), &found.foreign_owner);
     }
     let mut weak: Vec<_> = excess
         .iter()
@@ -78,23 +78,6 @@ pub fn weakened(drift: &[Drift]) -> Vec<Statement> {
         ));
     }
     statements
-}
-
-/// Another cluster's mark appeared on what is ours.
-fn contested(name: &str, found: &Found) -> Report {
-    let text = format!(
-        "Log store {name} was acquired by this object and now carries the mark of {}. Two clusters never repair each other's marks: decide \
-         which one manages it, and delete the other object with deletionPolicy Retain. Until then both only protect it",
-        found.foreign_owner
-    );
-    let mut report = Report::new(vec![
-        Statement::new(READY, Status::False, reason::OWNED_BY_ANOTHER, text.clone()),
-        Statement::new(SYNCED, Status::False, reason::OWNED_BY_ANOTHER, text.clone()),
-        Statement::new(STALLED, Status::True, reason::OWNED_BY_ANOTHER, text.clone()),
-        Statement::new(PROTECTED, Status::False, reason::TAMPERED, text),
-    ]);
-    report.converged = false;
-    report
 }
 
 /// After a visit that only looked.
@@ -155,6 +138,7 @@ pub fn observe_only(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::api::condition::PROTECTED;
 
     #[test]
     fn a_weakening_that_stays_is_named_and_a_store_that_is_gone_is_not_ready() {

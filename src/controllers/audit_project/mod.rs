@@ -19,7 +19,7 @@ use crate::aliyun::log_service::Taggable;
 use crate::api::condition::reason;
 use crate::api::v1alpha1::{AuditProject, Claim, DeletionPolicy, Origin};
 use crate::controllers::access::Access;
-use crate::controllers::acquisition::{self, Decision, Known, Release};
+use crate::controllers::acquisition::{self, Decision, Release};
 use crate::controllers::driver::Kind;
 use crate::controllers::event::{self, Note};
 use crate::controllers::failure::Failure;
@@ -56,7 +56,8 @@ impl Kind for AuditProject {
             .as_ref()
             .and_then(|observed| observed.seen.tags.get(OWNER_KEY));
         pass.ctx.learn_spelling(&owner, mark.map(String::as_str));
-        let decision = decide(pass, &access, &owner, observed.as_ref())?;
+        let found = observed.as_ref().map(|observed| observed.found(&owner));
+        let decision = pass.decide(&access, &owner, pass.object.spec.adoption_policy, found.as_ref())?;
         let steps = make_plan(pass, &owner, &decision, observed.as_ref())?;
         if !pass.enforces() {
             pass.observed();
@@ -76,7 +77,7 @@ impl Kind for AuditProject {
         let owner = pass.owner();
         let observed = match observe::whole(pass, &access).await {
             // What we have asked to be deleted and may no longer see is gone.
-            Err(failure) if delete_was_sent(pass) && is_refusal(&failure) => None,
+            Err(failure) if delete_was_sent(pass) && failure.is_refusal() => None,
             result => result?,
         };
         let found = observed.as_ref().map(|observed| observed.found(&owner));
@@ -183,10 +184,7 @@ fn hold_name(pass: &Pass<AuditProject>, access: &Access) -> Result<(), Failure> 
         .filter(|other| other.uid() != me.uid() && is_in_account(other, me, &access.account))
         .map(|other| Declarer::from(&**other))
         .collect();
-    pass.ctx
-        .names
-        .claim(&name, &Declarer::from(me), &rivals)
-        .only_holder(&format!("Project {}", access.project))
+    pass.hold_name(&name, &rivals, &format!("Project {}", access.project))
 }
 
 /// Whether another object works in this account, as far as it is known: by its status or pin, or because it uses the
@@ -205,23 +203,6 @@ pub fn is_in_account(other: &AuditProject, me: &AuditProject, account: &str) -> 
         },
         |known| known == account,
     )
-}
-
-fn decide(
-    pass: &Pass<AuditProject>,
-    access: &Access,
-    owner: &Owner,
-    observed: Option<&Observed>,
-) -> Result<Decision, Failure> {
-    let known = Known {
-        owner,
-        account: &access.account,
-        name: access.project.as_str(),
-        claim: pass.status.claim.as_ref(),
-        pending: pass.status.pending_create.as_ref(),
-        adoption: pass.object.spec.adoption_policy,
-    };
-    acquisition::decide(&known, observed.map(|observed| observed.found(owner)).as_ref())
 }
 
 fn make_plan(
@@ -648,13 +629,6 @@ fn seen_empty_twice(pass: &Pass<AuditProject>) -> bool {
 
 fn delete_was_sent(pass: &Pass<AuditProject>) -> bool {
     lock(&pass.memory).slot::<Released>().delete_sent
-}
-
-fn is_refusal(failure: &Failure) -> bool {
-    matches!(
-        failure.class(),
-        Some(Class::Denied | Class::Foreign | Class::NotReady)
-    )
 }
 
 /// The plan as `status.plan` lists it.

@@ -3,11 +3,11 @@
 use super::Drift;
 use super::observe::Observed;
 use super::plan::Action;
-use crate::api::condition::{PROTECTED, READY, STALLED, SYNCED, Statement, Status, reason};
+use crate::api::condition::{READY, SYNCED, Statement, Status, reason};
 use crate::api::v1alpha1::{AuditProject, ManagementPolicy};
 use crate::controllers::acquisition::{Decision, Found};
 use crate::controllers::ownership::Mark;
-use crate::controllers::pass::{Pass, Report, protected};
+use crate::controllers::pass::{Pass, Report, contested, protected};
 use crate::controllers::plan::Step;
 use crate::telemetry::TamperAction;
 
@@ -15,7 +15,7 @@ use crate::telemetry::TamperAction;
 pub fn enforced(pass: &Pass<AuditProject>, found: &Found, decision: &Decision, repaired: bool) -> Report {
     let name = pass.object.effective_name();
     if *decision == Decision::Contested {
-        return contested(name, found);
+        return contested(&format!("Project {name}"), &found.foreign_owner);
     }
     let mut weak = Vec::new();
     if found.mark != Mark::Ours {
@@ -71,23 +71,6 @@ pub fn weakened(drift: &[Drift]) -> Vec<Statement> {
     statements
 }
 
-/// Another cluster's mark appeared on what is ours.
-fn contested(name: &str, found: &Found) -> Report {
-    let text = format!(
-        "Project {name} was acquired by this object and now carries the mark of {}. Two clusters never repair each other's marks: decide \
-         which one manages it, and delete the other object with deletionPolicy Retain",
-        found.foreign_owner
-    );
-    let mut report = Report::new(vec![
-        Statement::new(READY, Status::False, reason::OWNED_BY_ANOTHER, text.clone()),
-        Statement::new(SYNCED, Status::False, reason::OWNED_BY_ANOTHER, text.clone()),
-        Statement::new(STALLED, Status::True, reason::OWNED_BY_ANOTHER, text.clone()),
-        Statement::new(PROTECTED, Status::False, reason::TAMPERED, text),
-    ]);
-    report.converged = false;
-    report
-}
-
 /// After a visit that only looked.
 pub fn observe_only(
     pass: &mut Pass<AuditProject>,
@@ -128,6 +111,7 @@ pub fn observe_only(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::api::condition::PROTECTED;
 
     #[test]
     fn a_lost_mark_weakens_a_lost_project_is_not_ready_and_a_tag_is_neither() {
