@@ -648,7 +648,10 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- world {} at the failure\n{}", self.namespace, self.report());
+            // A second panic here would end the whole program, with all that runs beside.
+            let report = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.report()));
+            let report = report.unwrap_or_else(|_| "the emulator does not answer".to_owned());
+            eprintln!("--- world {} at the failure\n{report}", self.namespace);
         }
     }
 }
