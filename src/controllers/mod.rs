@@ -27,6 +27,8 @@ pub mod failure;
 pub mod index_preset;
 pub mod marks;
 pub mod memory;
+#[cfg(test)]
+mod model_tests;
 pub mod name_index;
 pub mod object;
 pub mod ownership;
