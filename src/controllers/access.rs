@@ -189,6 +189,12 @@ impl Gate {
     async fn of_secret(&self, namespace: &str, name: &str) -> Result<Entry, Failure> {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let missing = |text: String| Failure::stalled(reason::CREDENTIALS_NOT_FOUND, text);
+        // The name becomes a part of a path: one that is none could ask for something else, or elsewhere.
+        if !is_object_name(name) {
+            return Err(missing(format!(
+                "spec.credentials.secretRef.name: {name:?} cannot be the name of a Secret. Write the name of a Secret in namespace {namespace}"
+            )));
+        }
         let secret = match secrets.get_opt(name).await {
             Ok(Some(secret)) => secret,
             Ok(None) => {
@@ -242,6 +248,18 @@ impl Gate {
         lock(&self.entries).insert(place, entry.clone());
         entry
     }
+}
+
+/// Whether the API server could have an object of this name (RFC 1123 subdomain).
+fn is_object_name(name: &str) -> bool {
+    let is_end = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let bytes = name.as_bytes();
+    bytes.len() <= 253
+        && is_end(bytes.first())
+        && is_end(bytes.last())
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
 }
 
 fn no_credentials(error: &CredentialError) -> Failure {
@@ -312,6 +330,36 @@ mod tests {
             ));
             let text = error.to_string();
             assert!(text.contains("11111") && text.contains("22222"), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_what_can_be_a_name_is_asked_for() {
+        for name in ["a", "cloud-credentials", "a.b-c.1", &"a".repeat(253)] {
+            assert!(is_object_name(name), "{name}");
+        }
+        for name in [
+            "",
+            ".",
+            "..",
+            "a/",
+            "/a",
+            "../b/secrets/a",
+            "a/b",
+            "a?x=y",
+            "a#x",
+            "a%2fb",
+            "a%00",
+            "A",
+            "a_b",
+            "a b",
+            "a\n",
+            "é",
+            "-a",
+            "a.",
+            &"a".repeat(254),
+        ] {
+            assert!(!is_object_name(name), "{name}");
         }
     }
 
