@@ -261,7 +261,7 @@ impl Hands<'_> {
                 done => done,
             },
             Some(found) => {
-                let index = index_preset::repair(&found, &[]).index;
+                let index = index_preset::repair(&found, observe::typed(&pass.status)).index;
                 pass.change(doing, log_service.update_index(project, &name, &index))
                     .await
             }
@@ -285,7 +285,10 @@ impl Hands<'_> {
         let log_service = self.access.clients.protective().log_service;
         let call = log_service.create_etl(&self.access.project, &name, &definition);
         match pass.change(format!("create copy job {name}"), call).await {
-            Ok(answer) => Ok(answer.call),
+            Ok(answer) => {
+                lock(&pass.memory).slot::<TrailMemory>().job_from = Some(from_time);
+                Ok(answer.call)
+            }
             // The answer of our own create was lost, or the job is not shown yet.
             Err(failure) if failure.class() == Some(Class::AlreadyExists) => Err(Failure::waiting_soon(
                 reason::AWAITING_VISIBILITY,
@@ -367,11 +370,16 @@ impl Hands<'_> {
             .as_ref()
             .map(|job| job.configuration.clone())
             .unwrap_or_default();
-        let from_time = settings.from_time.unwrap_or_default();
+        let from_time = match settings.from_time {
+            Some(from_time) => from_time,
+            None => self.start_of_copy(pass, settings).await?,
+        };
         let definition = definition(&self.wanted.trail_name, settings, &before, from_time);
         let log_service = self.access.clients.protective().log_service;
         let call = log_service.update_etl(&self.access.project, &name, &definition);
-        Ok(pass.change(format!("update copy job {name}"), call).await?.call)
+        let answer = pass.change(format!("update copy job {name}"), call).await?;
+        lock(&pass.memory).slot::<TrailMemory>().job_from = Some(from_time);
+        Ok(answer.call)
     }
 
     /// Starts the job, unless it runs by itself.

@@ -36,6 +36,10 @@ pub struct TrailMemory {
     pub index_suspect: bool,
     /// When the whole settings were sent because the store is gone.
     pub store_repair: Option<Instant>,
+    /// Where the copy job that was sent last begins, in seconds, until the status says so.
+    pub job_from: Option<i64>,
+    /// This process has looked at the index of the trail's store.
+    pub index_looked: bool,
     /// When a failed job was started.
     pub job_start: Option<Instant>,
     /// Since when the store of a trail that is on is missing, by the cloud's clock.
@@ -92,6 +96,7 @@ impl TrailMemory {
         Memory {
             store_repair: attempt(self.store_repair),
             job_start: attempt(self.job_start),
+            job_seen: self.job_seen,
             store_overdue: self.store_missing_since.is_some_and(overdue),
         }
     }

@@ -311,6 +311,7 @@ fn known(pass: &Pass<RamTrail>, access: &Access, looked: &Looked) -> Known {
         pending: pass.status.pending_create.clone(),
         applied: pass.status.applied.clone(),
         store_seen: store_was_seen(&pass.status),
+        now: now.as_second(),
         memory: memory.for_planning(settle, now, max_lag(&pass.object)),
     }
 }
@@ -418,6 +419,7 @@ async fn enforce(
     let lost = looked.observed.trail.is_none() && pass.status.claim.is_some();
     let created_before = lock(&pass.memory).created_at;
     let result = take(pass, &hands, plan).await;
+    note_applied(pass, looked);
     if lost && lock(&pass.memory).created_at != created_before {
         let text = format!(
             "Trail {} was gone and was created again: what happened in between is not recorded",
@@ -441,6 +443,7 @@ async fn enforce(
         Ok(()) => {
             let applied = plan.applied(wanted, &looked.observed, pass.status.applied.as_ref(), true);
             pass.status.applied = Some(applied);
+            note_applied(pass, looked);
             Ok(None)
         }
         Err(Failure::Waiting { reason, message, .. }) => Ok(Some(Obstacle::new(reason, message))),
@@ -506,6 +509,21 @@ async fn protect_unseen(pass: &mut Pass<RamTrail>, access: &Access, wanted: &Wan
         failed: result.is_err(),
         ..facts(pass, wanted, &looked, &plan, None)
     });
+}
+
+/// What was sent or seen goes beside what was applied: where the copy begins, and the types of the index.
+fn note_applied(pass: &mut Pass<RamTrail>, looked: &Looked) {
+    let Some(applied) = &mut pass.status.applied else {
+        return;
+    };
+    if let Some(copy) = &mut applied.copy
+        && let Some(from) = lock(&pass.memory).slot::<TrailMemory>().job_from.take()
+    {
+        copy.from_time = Some(from);
+    }
+    if let Some(types) = &looked.index_types {
+        applied.index_types.clone_from(types);
+    }
 }
 
 fn outcome_of(result: &Result<(), Failure>) -> Outcome {

@@ -131,6 +131,8 @@ pub struct Known {
     pub applied: Option<AppliedTrail>,
     /// Whether the trail's store was there before.
     pub store_seen: bool,
+    /// The cloud's time, in seconds.
+    pub now: i64,
     /// What this process remembers.
     pub memory: Memory,
 }
@@ -142,6 +144,8 @@ pub struct Memory {
     pub store_repair: Attempt,
     /// Starting a job that had failed.
     pub job_start: Attempt,
+    /// Cloud time, in seconds, of the newest look that saw the copy job run as it should.
+    pub job_seen: Option<i64>,
     /// The store of a trail that is on has not appeared for longer than a delivery may take.
     pub store_overdue: bool,
 }
@@ -249,6 +253,11 @@ pub enum Index {
     NotLooked,
     /// Events can be found by it.
     Fine,
+    /// Events can be found by it in full text; its key `event` has another type than ramtrail gives it, and is not known to have
+    /// had that one.
+    OtherType,
+    /// The type of its key `event` was changed since it was last seen whole.
+    Retyped,
     /// There is none.
     Missing,
     /// It cannot find events: full text or `event` is not in it.
@@ -258,7 +267,7 @@ pub enum Index {
 impl Index {
     /// Whether nothing speaks against it.
     pub fn is_fine(self) -> bool {
-        matches!(self, Self::NotLooked | Self::Fine)
+        matches!(self, Self::NotLooked | Self::Fine | Self::OtherType)
     }
 }
 
@@ -322,6 +331,13 @@ pub enum JobState {
     Stopped,
     /// It ended by an error.
     Failed,
+}
+
+/// Whether a job that begins at `from` leaves out events: it begins in the future, or later than where we let it begin
+/// (`applied`) and than it was last seen at work (`seen`). All in seconds by the cloud's clock.
+pub fn skips(from: i64, applied: Option<i64>, seen: Option<i64>, now: i64) -> bool {
+    let moved = applied.is_some_and(|applied| from > applied);
+    from > now || (moved && seen.is_none_or(|seen| from > seen))
 }
 
 impl JobState {

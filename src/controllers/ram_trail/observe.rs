@@ -13,20 +13,23 @@ use super::delivery::Channel;
 use super::memory::{Snapshot, TrailMemory};
 use super::model::{
     Index, Job, JobFound, JobState, Observed, OtherDestinations, Role, SERVICE_LINKED_ROLE, Sink, Store,
-    Trail, Wanted, parse_event_rw, service_linked_role_arn, trail_store,
+    Trail, Wanted, parse_event_rw, service_linked_role_arn, skips, trail_store,
 };
 use super::tamper;
 use crate::aliyun::action_trail::{Trail as CloudTrail, TrailState, TrailStatus};
 use crate::aliyun::log_service::{EtlJob, LogStore, Taggable};
 use crate::aliyun::{Class, JobName, LogStoreName, NameError};
 use crate::api::condition::reason;
-use crate::api::v1alpha1::RamTrail;
+use crate::api::v1alpha1::{RamTrail, RamTrailStatus};
 use crate::controllers::access::Access;
 use crate::controllers::failure::Failure;
+use crate::controllers::index_preset;
 use crate::controllers::memory::lock;
 use crate::controllers::ownership::{Mark, trail_key};
 use crate::controllers::pass::Pass;
 
+/// The key under which ActionTrail delivers an event.
+const EVENT: &str = "event";
 /// A look of the poll may be this many polls old.
 const SNAPSHOT_POLLS: u32 = 2;
 
@@ -41,6 +44,8 @@ pub struct Looked {
     pub store: Option<LogStore>,
     /// The copy job, whole.
     pub job: Option<EtlJob>,
+    /// Keys of the index whose types are to be kept, where it was seen whole.
+    pub index_types: Option<Vec<String>>,
 }
 
 /// The trail's settings and status, when it exists.
@@ -66,6 +71,7 @@ impl Looked {
             tags: BTreeMap::new(),
             store: None,
             job: None,
+            index_types: None,
         }
     }
 }
@@ -103,6 +109,7 @@ pub async fn whole(
         tags,
         store: None,
         job: None,
+        index_types: None,
     };
     let held = pass.status.claim.is_some();
     if seen.is_some() || held {
@@ -124,13 +131,8 @@ pub async fn whole(
     if present && job {
         copy_job(pass, access, &wanted.trail_name, &mut looked).await?;
     }
-    let suspect =
-        lock(&pass.memory).slot::<TrailMemory>().index_suspect || tamper::is_open(&pass.status, "index");
-    if present && suspect {
-        looked.observed.index = index(pass, access, &wanted.trail_name).await?;
-        if looked.observed.index == Index::Fine {
-            lock(&pass.memory).slot::<TrailMemory>().index_suspect = false;
-        }
+    if present && index_matters(pass) {
+        index(pass, access, &wanted.trail_name, &mut looked).await?;
     }
     Ok(looked)
 }
@@ -333,12 +335,19 @@ async fn copy_job(
 ) -> Result<(), Failure> {
     let at = access.clients.cloud_now().as_second();
     let found = job(pass, access, trail).await?;
-    if found
+    let from_before = pass
+        .status
+        .applied
         .as_ref()
-        .map(found_of)
-        .is_some_and(|job| job.state == JobState::Running && job.from_time <= at)
-    {
-        lock(&pass.memory).slot::<TrailMemory>().job_seen = Some(at);
+        .and_then(|applied| applied.copy.as_ref()?.from_time);
+    if let Some(job) = found.as_ref().map(found_of) {
+        let mut memory = lock(&pass.memory);
+        let memory = memory.slot::<TrailMemory>();
+        // A job whose beginning was moved past what it was seen to copy is not at work as it should be.
+        let moved = skips(job.from_time, from_before, memory.job_seen, at);
+        if job.state == JobState::Running && !moved {
+            memory.job_seen = Some(at);
+        }
     }
     looked.observed.job = found
         .as_ref()
@@ -400,25 +409,70 @@ pub fn found_of(job: &EtlJob) -> JobFound {
     }
 }
 
-/// Whether events can be found by the index of the trail's store. ActionTrail makes that index and may put it back at any time,
-/// so only what finding needs is asked for: the full text of all fields, and `event`.
-async fn index(pass: &Pass<RamTrail>, access: &Access, trail: &str) -> Result<Index, Failure> {
-    let name = store_name(trail)?;
-    let doing = format!("read the index of log store {name}");
-    match pass
-        .read(
-            doing,
-            access.clients.log_service.get_index(&access.project, &name),
-        )
-        .await
-    {
-        Ok(index) => Ok(judge_index(&index)),
-        Err(failure) if failure.class() == Some(Class::NotFound) => Ok(Index::Missing),
-        Err(failure) => Err(failure),
-    }
+/// Whether the index has to be looked at: something speaks against it, or the types that it has are not noted yet.
+fn index_matters(pass: &Pass<RamTrail>) -> bool {
+    let status = &pass.status;
+    let held = status
+        .claim
+        .as_ref()
+        .is_some_and(|claim| claim.confirmed == Some(true));
+    let noted = status
+        .applied
+        .as_ref()
+        .is_none_or(|applied| !applied.index_types.is_empty());
+    let mut memory = lock(&pass.memory);
+    let memory = memory.slot::<TrailMemory>();
+    memory.index_suspect || tamper::is_open(status, "index") || (held && !noted && !memory.index_looked)
 }
 
-fn judge_index(index: &serde_json::Map<String, serde_json::Value>) -> Index {
+/// Whether events can be found by the index of the trail's store. ActionTrail makes that index and may put it back at any time,
+/// so only what finding needs is asked for: the full text of all fields, and `event`, with the type that it had.
+async fn index(
+    pass: &Pass<RamTrail>,
+    access: &Access,
+    trail: &str,
+    looked: &mut Looked,
+) -> Result<(), Failure> {
+    let name = store_name(trail)?;
+    let doing = format!("read the index of log store {name}");
+    let call = access.clients.log_service.get_index(&access.project, &name);
+    looked.observed.index = match pass.read(doing, call).await {
+        Ok(index) => {
+            let judged = judge_index(&index, typed(&pass.status));
+            if judged == Index::Fine {
+                looked.index_types = Some(kept_types(&index));
+            }
+            judged
+        }
+        Err(failure) if failure.class() == Some(Class::NotFound) => Index::Missing,
+        Err(failure) => return Err(failure),
+    };
+    let mut memory = lock(&pass.memory);
+    let memory = memory.slot::<TrailMemory>();
+    memory.index_looked = true;
+    if looked.observed.index == Index::Fine {
+        memory.index_suspect = false;
+    }
+    Ok(())
+}
+
+/// Keys of the index whose types are noted. Only that of `event`: how ActionTrail types the leaves is its own matter.
+fn kept_types(index: &serde_json::Map<String, serde_json::Value>) -> Vec<String> {
+    let mut typed = index_preset::typed_keys(index);
+    typed.retain(|key| key == EVENT);
+    typed
+}
+
+/// The types that were noted.
+pub fn typed(status: &RamTrailStatus) -> &[String] {
+    status
+        .applied
+        .as_ref()
+        .map(|applied| applied.index_types.as_slice())
+        .unwrap_or_default()
+}
+
+fn judge_index(index: &serde_json::Map<String, serde_json::Value>, typed: &[String]) -> Index {
     let narrowed = |line: &serde_json::Value| {
         ["include_keys", "exclude_keys"].iter().any(|name| {
             line.get(name)
@@ -429,11 +483,15 @@ fn judge_index(index: &serde_json::Map<String, serde_json::Value>) -> Index {
     let full_text = index
         .get("line")
         .is_some_and(|line| line.is_object() && !narrowed(line));
-    let event = index.get("keys").and_then(|keys| keys.get("event")).is_some();
-    if full_text && event {
-        Index::Fine
-    } else {
+    let event = index.get("keys").and_then(|keys| keys.get(EVENT)).is_some();
+    if !full_text || !event {
         Index::Incomplete
+    } else if !kept_types(index).is_empty() {
+        Index::Fine
+    } else if typed.iter().any(|key| key == EVENT) {
+        Index::Retyped
+    } else {
+        Index::OtherType
     }
 }
 
@@ -460,7 +518,7 @@ mod tests {
 
     #[test]
     fn an_index_is_fine_when_events_can_be_found_by_it() {
-        let judged = |value: serde_json::Value| judge_index(value.as_object().unwrap());
+        let judged = |value: serde_json::Value| judge_index(value.as_object().unwrap(), &[]);
         let event = json!({"event": {"type": "json"}});
         assert_eq!(
             judged(json!({"line": {"token": [","]}, "keys": event})),
@@ -479,6 +537,19 @@ mod tests {
             judged(json!({"line": {"token": [","]}, "keys": {}})),
             Index::Incomplete
         );
+    }
+
+    #[test]
+    fn a_type_that_was_seen_before_is_missed_and_one_that_never_was_is_not() {
+        let judged = |type_: &str, typed: &[String]| {
+            let index = json!({"line": {"token": [","]}, "keys": {"event": {"type": type_}}});
+            judge_index(index.as_object().unwrap(), typed)
+        };
+        let noted = [EVENT.to_owned()];
+        assert_eq!(judged("json", &[]), Index::Fine);
+        assert_eq!(judged("json", &noted), Index::Fine);
+        assert_eq!(judged("text", &[]), Index::OtherType);
+        assert_eq!(judged("text", &noted), Index::Retyped);
     }
 
     #[test]

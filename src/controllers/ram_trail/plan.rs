@@ -19,8 +19,8 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::copy_script::Filter;
 use super::model::{
-    ALL_REGIONS, Attempt, CopyBlocked, Index, Known, Observed, Obstacle, OtherDestinations, PERMANENT_DAYS,
-    Role, Sink, Store, Trail, Wanted, event_rw, service_linked_role_arn, trail_store,
+    ALL_REGIONS, Attempt, CopyBlocked, Index, Job, Known, Observed, Obstacle, OtherDestinations,
+    PERMANENT_DAYS, Role, Sink, Store, Trail, Wanted, event_rw, service_linked_role_arn, trail_store,
 };
 
 /// One call, or two that belong together.
@@ -138,6 +138,8 @@ pub struct Plan {
     pub findings: Vec<Finding>,
     /// Where the cloud holds more than the spec asks for.
     pub exceeds: Vec<String>,
+    /// What weakens the audit and is left as it is, in words.
+    pub weak: Vec<String>,
     /// What will come by itself.
     pub waits: Vec<Obstacle>,
     /// What a person must mend, while everything else goes on.
@@ -269,6 +271,13 @@ impl Plan {
             }
         }
         applied.index_types = before.index_types;
+        if let Some(copy) = &mut applied.copy {
+            let found = match &observed.job {
+                Job::Present(found) => Some(found.from_time),
+                _ => None,
+            };
+            copy.from_time = before.copy.and_then(|copy| copy.from_time).or(found);
+        }
         applied
     }
 
@@ -798,6 +807,14 @@ fn converge_store(wanted: &Wanted, observed: &Observed, known: &Known, plan: &mu
             }
             let text = match observed.index {
                 Index::NotLooked | Index::Fine => return,
+                Index::OtherType => {
+                    plan.weak.push(format!(
+                        "in log store {store} the index key event has another type than json, by whose leaves nothing can be searched; \
+                         it is not replaced, because it is not known to have been json"
+                    ));
+                    return;
+                }
+                Index::Retyped => format!("index of {store}: the type of event was changed, want json"),
                 Index::Missing => format!("index of {store}: found none"),
                 Index::Incomplete => format!("index of {store}: events cannot be found by it"),
             };

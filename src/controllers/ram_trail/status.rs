@@ -321,6 +321,19 @@ fn protection(facts: &Facts<'_>) -> Statement {
             format!("log store {store} of the trail is not there"),
         ));
     }
+    let failed = |obstacle: &&Obstacle| obstacle.reason == reason::COPY_JOB_FAILED;
+    weak.extend(
+        (facts.plan.waits.iter().chain(&facts.plan.stalls))
+            .filter(failed)
+            .map(|obstacle| (obstacle.reason, obstacle.message.clone())),
+    );
+    weak.extend(
+        facts
+            .plan
+            .weak
+            .iter()
+            .map(|text| (reason::EXCEEDS_SPEC, text.clone())),
+    );
     weak.extend(
         facts
             .plan

@@ -9,7 +9,7 @@ use crate::controllers::ownership::{Mark, Owner};
 use crate::controllers::plan::Effect;
 use crate::controllers::ram_trail::copy_script::{self, Filter};
 use crate::controllers::ram_trail::model::{
-    Attempt, CopyBlocked, Job, JobFound, JobState, Known, Obstacle, Sink, Wanted, WantedCopy,
+    Attempt, CopyBlocked, Job, JobFound, JobState, Known, Obstacle, Sink, Wanted, WantedCopy, skips,
 };
 
 pub(super) fn converge(wanted: &Wanted, job: &Job, known: &Known, plan: &mut Plan) {
@@ -135,6 +135,14 @@ fn converge_present_job(
     }
     let filter = filter_to_send(copy, found, applied, &mut differences);
     compare_source(copy, found, applied, &mut differences);
+    let from_before = applied.and_then(|applied| applied.from_time);
+    let skips = skips(found.from_time, from_before, known.memory.job_seen, known.now);
+    if skips {
+        differences.weakened.push(format!(
+            "start: found {}, by which events are left out",
+            found.from_time
+        ));
+    }
     let sinks = sinks_to_send(copy, found, applied, &mut differences);
     plan.exceeds.append(&mut differences.exceeds);
     if let Some(effect) = differences.effect() {
@@ -143,7 +151,7 @@ fn converge_present_job(
             source: copy.source.clone(),
             role_arn: copy.role_arn.clone(),
             filter,
-            from_time: Some(found.from_time),
+            from_time: Some(found.from_time).filter(|_| !skips),
             sinks,
         };
         plan.open.insert(Field::Copy);

@@ -14,6 +14,8 @@ use crate::controllers::ram_trail::model::{Job, JobFound, JobState, WantedCopy};
 
 const ACCOUNT: &str = "1234567890123456";
 const PROJECT: &str = "acs:log:cn-hangzhou:1234567890123456:project/audit";
+/// The cloud's time.
+const NOW: i64 = 1_000_000;
 const CREATED: &str = "2026-01-02T03:04:05Z";
 
 fn owner() -> Owner {
@@ -123,6 +125,7 @@ fn held() -> Known {
         pending: None,
         applied: Some(wanted().as_applied()),
         store_seen: true,
+        now: NOW,
         memory: Memory::default(),
     }
 }
@@ -236,6 +239,7 @@ fn our_own_create_with_a_lost_answer_is_ours() {
     });
     let known = Known {
         pending,
+        now: NOW,
         ..Known::default()
     };
     let mut off = good_trail();
@@ -818,6 +822,83 @@ fn a_failed_job_is_started_once_and_then_explained() {
 }
 
 #[test]
+fn a_beginning_that_leaves_out_events_is_a_weakening() {
+    let plan_of = |from: i64, applied: Option<i64>, seen: Option<i64>| {
+        let mut known = held();
+        let copy = known.applied.as_mut().unwrap().copy.as_mut().unwrap();
+        copy.from_time = applied;
+        known.memory.job_seen = seen;
+        let mut observed = good();
+        let Job::Present(job) = &mut observed.job else {
+            unreachable!()
+        };
+        job.from_time = from;
+        converge(&wanted(), &observed, &known)
+    };
+    for (from, applied, seen) in [
+        (NOW + 1, None, None),
+        (NOW + 1, Some(7), Some(NOW)),
+        (8, Some(7), None),
+        (501, Some(7), Some(500)),
+    ] {
+        let plan = plan_of(from, applied, seen);
+        let [step] = &plan.steps[..] else {
+            panic!("{plan:?}")
+        };
+        let Action::UpdateJob(settings) = &step.action else {
+            panic!("{plan:?}")
+        };
+        assert_eq!((settings.from_time, step.effect), (None, Effect::Protect));
+        assert!(plan.findings[0].what.contains("start: found"), "{plan:?}");
+    }
+    for (from, applied, seen) in [
+        (7, Some(7), None),
+        (0, Some(7), None),
+        (500, Some(7), Some(500)),
+        (NOW, None, None),
+    ] {
+        assert_eq!(
+            plan_of(from, applied, seen).steps,
+            [],
+            "{from} {applied:?} {seen:?}"
+        );
+    }
+}
+
+#[test]
+fn the_type_of_the_index_is_restored_only_if_it_was_known() {
+    let plan_of = |index| converge(&wanted(), &Observed { index, ..good() }, &held());
+    let changed = plan_of(Index::Retyped);
+    assert_eq!(changed.steps[0].action, Action::RestoreIndex);
+    assert_eq!(changed.findings[0].field, "index");
+    let never = plan_of(Index::OtherType);
+    assert_eq!((never.steps, never.weak.len()), (vec![], 1));
+}
+
+#[test]
+fn without_a_look_at_the_mark_only_protecting_steps_on_the_trail_remain() {
+    let mut observed = good();
+    observed.mark = Mark::Unowned;
+    observed.role = Role::Missing;
+    let trail = observed.trail.as_mut().unwrap();
+    (trail.on, trail.events) = (false, Some(EventSelection::Write));
+    let plan = converge(&wanted(), &observed, &held()).only_protecting_the_trail();
+    let calls: Vec<&str> = plan.steps.iter().map(|step| step.action.call()).collect();
+    assert_eq!(calls, ["UpdateTrail", "StartLogging"]);
+    let fields: Vec<&str> = plan.findings.iter().map(|finding| finding.field).collect();
+    assert_eq!(fields, ["events", "logging"]);
+    // What the spec itself takes away waits for a whole look.
+    let less = Wanted {
+        logging: Logging::Stopped,
+        events: EventSelection::Write,
+        ..wanted()
+    };
+    let plan = converge(&less, &good(), &held());
+    assert!(plan.steps.iter().any(|step| step.effect == Effect::Reduce));
+    assert_eq!(plan.only_protecting_the_trail().steps, []);
+}
+
+#[test]
 fn a_job_of_somebody_else_is_not_touched() {
     let known = Known {
         applied: None,
@@ -1076,7 +1157,8 @@ fn a_copy_whose_target_is_not_known_is_left_as_it_is() {
     let plan = converge(&wanted, &good(), &held());
     assert!(plan.steps.is_empty());
     assert_eq!(plan.waits[0].reason, reason::LOG_STORE_NOT_FOUND);
-    let before = held().applied;
+    let mut before = held().applied;
+    before.as_mut().unwrap().copy.as_mut().unwrap().from_time = Some(5);
     assert_eq!(
         plan.applied(&wanted, &good(), before.as_ref(), true).copy,
         before.unwrap().copy
