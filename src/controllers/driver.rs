@@ -119,7 +119,9 @@ async fn to_the_end<K: Kind>(object: &K, ctx: &Arc<Context>) -> End {
     (Outcome::Requeue, Action::requeue(Duration::from_secs(1)))
 }
 
-/// The newest copy there is: the watch's, unless our own newest write has not come through it yet.
+/// The newest copy there is: the watch's, unless our own newest write has not come through it yet. A watch may lag behind by
+/// minutes, so a copy that asks for something to be deleted, or whose spec is not applied yet and may ask for less than
+/// before, is never taken from it: what it asks may have been taken back.
 async fn newest_of<K: Managed>(object: &K, ctx: &Context) -> Result<Option<K>, Failure> {
     let memory = ctx.memory.of(&object.uid().unwrap_or_default());
     let written = lock(&memory).written_version.clone();
@@ -130,7 +132,7 @@ async fn newest_of<K: Managed>(object: &K, ctx: &Context) -> Result<Option<K>, F
         },
         _ => false,
     };
-    if behind {
+    if behind || object.is_deleting() || !object.is_applied() {
         live(object, ctx).await
     } else {
         Ok(Some(object.clone()))

@@ -77,6 +77,8 @@ pub trait Status:
     fn observed_generation(&self) -> Option<i64>;
     /// Sets the generation that this visit looks at.
     fn set_observed_generation(&mut self, generation: Option<i64>);
+    /// Generation that was converged last.
+    fn applied_generation(&self) -> Option<i64>;
     /// Sets the generation that was converged.
     fn set_applied_generation(&mut self, generation: Option<i64>);
     /// Account of the credentials.
@@ -165,6 +167,12 @@ pub trait Managed:
             .is_some_and(|status| status.claim().is_some() || status.pending_create().is_some())
     }
 
+    /// Whether its spec as it is was converged once: all that it asks for is done.
+    fn is_applied(&self) -> bool {
+        let applied = self.status().and_then(Status::applied_generation);
+        applied.is_some() && applied == self.meta().generation
+    }
+
     /// Whether its Ready condition is True.
     fn is_ready(&self) -> bool {
         self.status()
@@ -236,6 +244,9 @@ macro_rules! implement_status {
             }
             fn set_observed_generation(&mut self, generation: Option<i64>) {
                 self.observed_generation = generation;
+            }
+            fn applied_generation(&self) -> Option<i64> {
+                self.applied_generation
             }
             fn set_applied_generation(&mut self, generation: Option<i64>) {
                 self.applied_generation = generation;
