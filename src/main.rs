@@ -133,7 +133,7 @@ async fn operate(args: &RunArgs) -> anyhow::Result<()> {
     );
 
     if !args.leader_elect {
-        return lead(args, settings, client, &health, metrics, None, stop).await;
+        return Box::pin(lead(args, settings, client, &health, metrics, None, stop)).await;
     }
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "ramtrail".to_owned());
     let mut candidate = Candidate::new(
@@ -151,7 +151,16 @@ async fn operate(args: &RunArgs) -> anyhow::Result<()> {
         () = candidate.acquire() => true,
     };
     if acquired {
-        return lead(args, settings, client, &health, metrics, Some(candidate), stop).await;
+        return Box::pin(lead(
+            args,
+            settings,
+            client,
+            &health,
+            metrics,
+            Some(candidate),
+            stop,
+        ))
+        .await;
     }
     release(&mut candidate).await;
     Ok(())

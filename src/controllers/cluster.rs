@@ -120,8 +120,11 @@ pub struct Cluster {
 /// Which objects declare a name in the cloud, so that a visit finds its rivals without a look at every object.
 #[derive(Debug, Default)]
 struct Declared {
-    by_name: Mutex<HashMap<(KindName, String), BTreeSet<(String, String)>>>,
+    by_name: Mutex<HashMap<(KindName, String), Declarers>>,
 }
+
+/// Namespaces and names of objects.
+type Declarers = BTreeSet<(String, String)>;
 
 impl Declared {
     fn add(&self, id: &ObjectId, name: &str) {
@@ -323,7 +326,7 @@ fn ids<'a, K: Managed>(
         .filter(move |id| *id != except)
 }
 
-fn rivals<'a, K: Managed>(declarers: Vec<Arc<K>>, me: &'a K) -> impl Iterator<Item = ObjectId> + 'a {
+fn rivals<K: Managed>(declarers: Vec<Arc<K>>, me: &K) -> impl Iterator<Item = ObjectId> + '_ {
     ids(declarers, me.id())
 }
 
@@ -532,7 +535,7 @@ fn readable<K: Managed>(object: DeserializeGuard<K>, unreadable: &impl Fn(Unread
                     uid: invalid.metadata.uid.clone(),
                     ..ObjectReference::default()
                 },
-                why: without_text(&invalid.error.to_string()),
+                why: without_text(&invalid.error),
             });
             None
         }
