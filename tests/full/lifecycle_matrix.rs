@@ -10,10 +10,14 @@ mod trail_support;
 
 #[path = "lifecycle/deletion.rs"]
 mod deletion;
+#[path = "lifecycle/injection.rs"]
+mod injection;
 #[path = "lifecycle/ownership.rs"]
 mod ownership;
 #[path = "lifecycle/points.rs"]
 mod points;
+#[path = "lifecycle/recorder.rs"]
+mod recorder;
 #[path = "lifecycle/stack.rs"]
 mod stack;
 #[path = "lifecycle/tenancy.rs"]
@@ -32,4 +36,9 @@ fn nobody_gets_and_nobody_loses_what_is_anothers() {
 #[test]
 fn a_tenant_reaches_nothing_that_is_not_his() {
     points::run("tenancy", tenancy::points());
+}
+
+#[test]
+fn no_string_of_a_spec_leaves_its_place() {
+    points::run("injection", injection::points());
 }

@@ -664,10 +664,22 @@ fn project_holds(held: &[Held]) {
 struct Order {
     policies: Vec<(Kind, Policy)>,
     kinds: Vec<Kind>,
-    at_once: bool,
+    pace: Pace,
 }
 
-/// All orders in which the objects of a stack are deleted, one after the other, and all at once; with every policy each.
+/// How the objects of a stack are deleted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Pace {
+    /// Each when the one before is gone.
+    OneByOne,
+    /// All while no operator runs.
+    WhileDown,
+    /// One request after the other, as `kubectl delete -f` with the project first in the file.
+    Together,
+}
+
+/// All orders in which the objects of a stack are deleted, one after the other, all while no operator runs, and all within a
+/// moment with the project first; with every policy each.
 fn orders() -> Vec<Point> {
     let mut points = Vec::new();
     for kinds in [vec![Kind::Project, Kind::Store], KINDS.to_vec()] {
@@ -676,19 +688,20 @@ fn orders() -> Vec<Point> {
                 .iter()
                 .map(|(kind, policy)| format!("{}{}", initial(*kind), initial(*policy)))
                 .collect();
-            let mut sequences: Vec<(String, Vec<Kind>, bool)> = permutations(&kinds)
+            let mut sequences: Vec<(String, Vec<Kind>, Pace)> = permutations(&kinds)
                 .into_iter()
                 .map(|order| {
                     let name: String = order.iter().map(|kind| initial(*kind)).collect();
-                    (name, order, false)
+                    (name, order, Pace::OneByOne)
                 })
                 .collect();
-            sequences.push(("at-once".to_owned(), kinds.clone(), true));
-            for (name, kinds, at_once) in sequences {
+            sequences.push(("at-once".to_owned(), kinds.clone(), Pace::WhileDown));
+            sequences.push(("file-order".to_owned(), kinds.clone(), Pace::Together));
+            for (name, kinds, pace) in sequences {
                 let order = Order {
                     policies: policies.clone(),
                     kinds,
-                    at_once,
+                    pace,
                 };
                 points.push(Point::new(
                     format!("deletion/stack/{}/{name}", named.join("-")),
@@ -746,7 +759,7 @@ impl Order {
     /// Whether the AuditProject was gone when this one was deleted.
     fn orphaned(&self, kind: Kind) -> bool {
         let position = |kind| self.kinds.iter().position(|found| *found == kind);
-        !self.at_once && position(Kind::Project) < position(kind)
+        self.pace == Pace::OneByOne && position(Kind::Project) < position(kind)
     }
 
     /// What is left of a child, where that is settled. Deleted all at once, a child that is retained may find its project gone.
@@ -754,7 +767,7 @@ impl Order {
         match self.policy(kind) {
             _ if self.orphaned(kind) => Some(Left::Untouched),
             Policy::Delete => Some(Left::Nothing),
-            Policy::Retain if self.at_once => None,
+            Policy::Retain if self.pace != Pace::OneByOne => None,
             Policy::Retain => Some(Left::Released),
         }
     }
@@ -763,7 +776,7 @@ impl Order {
     fn deletions(&self) -> Vec<String> {
         let mut all = Vec::new();
         let mut kinds = self.kinds.clone();
-        if self.at_once {
+        if self.pace != Pace::OneByOne {
             kinds.reverse();
         }
         for kind in kinds {
@@ -804,20 +817,20 @@ fn stack_goes(order: &Order) {
         settle(&world, *kind);
     }
     let marks: Vec<Option<String>> = KINDS.iter().map(|kind| mark(&world, *kind)).collect();
-    if order.at_once {
+    if order.pace == Pace::WhileDown {
         world.stop();
-        for kind in &order.kinds {
-            delete(&world, *kind);
+    }
+    for kind in &order.kinds {
+        delete(&world, *kind);
+        if order.pace == Pace::OneByOne {
+            gone(&world, *kind);
         }
+    }
+    if order.pace == Pace::WhileDown {
         world.start();
-        for kind in &order.kinds {
-            gone(&world, *kind);
-        }
-    } else {
-        for kind in &order.kinds {
-            delete(&world, *kind);
-            gone(&world, *kind);
-        }
+    }
+    for kind in &order.kinds {
+        gone(&world, *kind);
     }
     let deletions = order.deletions();
     let expected: Vec<&str> = deletions.iter().map(String::as_str).collect();

@@ -89,12 +89,15 @@ pub fn run(matrix: &str, mut points: Vec<Point>) {
     ids.dedup();
     assert_eq!(ids.len(), points.len(), "each point has an id of its own");
     assert!(ids.iter().all(|id| id.split('/').next() == Some(matrix)));
+    let enumerated = points.len();
     if let Some(chosen) = chosen() {
         if chosen.split('/').next() != Some(matrix) {
             return;
         }
         points.retain(|point| is_chosen(&point.id, &chosen));
         assert!(!points.is_empty(), "there is no point {chosen}");
+    } else {
+        points.retain(|point| xtask::share::runs(&point.id).unwrap());
     }
     let started = Instant::now();
     let (next, failed, times) = (AtomicUsize::new(0), Mutex::new(vec![]), Mutex::new(vec![]));
@@ -120,7 +123,7 @@ pub fn run(matrix: &str, mut points: Vec<Point>) {
     let failed = failed.into_inner().unwrap();
     tell(
         matrix,
-        points.len(),
+        (points.len(), enumerated),
         failed.len(),
         started.elapsed(),
         times.into_inner().unwrap(),
@@ -147,7 +150,13 @@ fn words(panic: &(dyn Any + Send)) -> &str {
 }
 
 /// The figures, also of a run that passed: the test harness holds back what is printed the usual way.
-fn tell(matrix: &str, points: usize, failed: usize, took: Duration, mut times: Vec<(Duration, String)>) {
+fn tell(
+    matrix: &str,
+    (points, enumerated): (usize, usize),
+    failed: usize,
+    took: Duration,
+    mut times: Vec<(Duration, String)>,
+) {
     times.sort_unstable_by(|a, b| b.cmp(a));
     let sum: f64 = times.iter().map(|(took, _)| took.as_secs_f64()).sum();
     let slowest: Vec<String> = times
@@ -157,7 +166,7 @@ fn tell(matrix: &str, points: usize, failed: usize, took: Duration, mut times: V
         .collect();
     writeln!(
         std::io::stderr(),
-        "{matrix}: {} of {points} points passed in {:.0} s ({sum:.0} s one by one); slowest: {}",
+        "{matrix}: {} of {points} points passed ({enumerated} enumerated) in {:.0} s, {sum:.0} s one by one; slowest: {}",
         points - failed,
         took.as_secs_f64(),
         slowest.join(", ")
