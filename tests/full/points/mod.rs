@@ -5,7 +5,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A point: its id and what it does. It fails by a panic.
 pub struct Point {
@@ -45,6 +45,101 @@ fn words(payload: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "no words".to_owned())
 }
 
+/// Runs cases of one kind in worlds that are used again as long as nothing fails in them: a world costs more than a case.
+/// `last` is asked of each world in the end.
+pub fn run_in_worlds<C: Sync, W>(
+    program: &str,
+    test: &str,
+    cases: Vec<(String, C)>,
+    make: impl Fn() -> W + Sync,
+    case: impl Fn(&W, &C) + Sync,
+    last: impl Fn(&W) + Sync,
+) {
+    let all = cases.len();
+    let chosen: Vec<(String, C)> = match asked_for() {
+        Some(id) => cases.into_iter().filter(|(found, _)| *found == id).collect(),
+        None => cases,
+    };
+    let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let start = Instant::now();
+    let last = &last;
+    let work = || {
+        let mut world: Option<W> = None;
+        let mut seen = Vec::new();
+        let finish = |world: Option<W>, seen: &[String]| {
+            let Some(world) = world else { return };
+            let outcome = catch_unwind(AssertUnwindSafe(move || last(&world)));
+            if let Err(payload) = outcome {
+                let words = format!("after {seen:?}: {}", words(&*payload));
+                failures
+                    .lock()
+                    .unwrap()
+                    .push((seen.last().cloned().unwrap_or_default(), words));
+            }
+        };
+        while let Some((id, point)) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let began = Instant::now();
+            let given = world.take();
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                let world = given.unwrap_or_else(&make);
+                case(&world, point);
+                world
+            }));
+            let mark = if outcome.is_ok() { "passed" } else { "FAILED" };
+            eprintln!("{mark} {test} {id} in {:.1} s", began.elapsed().as_secs_f64());
+            seen.push(id.clone());
+            match outcome {
+                Ok(used) => world = Some(used),
+                Err(payload) => {
+                    seen.clear();
+                    failures.lock().unwrap().push((id.clone(), words(&*payload)));
+                }
+            }
+            if seen.len() >= CASES_IN_A_WORLD {
+                finish(world.take(), &seen);
+                seen.clear();
+            }
+        }
+        finish(world.take(), &seen);
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..worlds().min(chosen.len()) {
+            scope.spawn(&work);
+        }
+    });
+    tell(
+        program,
+        test,
+        all,
+        chosen.len(),
+        start,
+        &failures.into_inner().unwrap(),
+    );
+}
+
+/// The emulator's stores grow with a world's age, and with them its searches.
+const CASES_IN_A_WORLD: usize = 12;
+
+fn tell(program: &str, test: &str, all: usize, chosen: usize, start: Instant, failures: &[(String, String)]) {
+    eprintln!(
+        "{test}: {} of {chosen} points passed ({all} enumerated) in {:.0} s",
+        chosen.saturating_sub(failures.len()),
+        start.elapsed().as_secs_f64(),
+    );
+    let told: Vec<String> = failures
+        .iter()
+        .map(|(id, words)| {
+            format!("=== {test} {id}\nreplay: RAMTRAIL_POINT='{id}' cargo test --test {program} {test} -- --nocapture\n{words}")
+        })
+        .collect();
+    assert!(
+        told.is_empty(),
+        "{} of {chosen} points failed\n{}",
+        told.len(),
+        told.join("\n")
+    );
+}
+
 /// Runs all points of a test, or the one of `RAMTRAIL_POINT` if this test has it, and fails with every failure.
 pub fn run(program: &str, test: &str, points: Vec<Point>) {
     let all = points.len();
@@ -57,7 +152,6 @@ pub fn run(program: &str, test: &str, points: Vec<Point>) {
         None => points,
     };
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let seconds = Mutex::new(Vec::new());
     let start = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..worlds().min(chosen.len()) {
@@ -68,7 +162,6 @@ pub fn run(program: &str, test: &str, points: Vec<Point>) {
                     let took = began.elapsed();
                     let mark = if outcome.is_ok() { "passed" } else { "FAILED" };
                     eprintln!("{mark} {test} {} in {:.1} s", point.id, took.as_secs_f64());
-                    seconds.lock().unwrap().push((took, point.id.clone()));
                     if let Err(payload) = outcome {
                         failures
                             .lock()
@@ -79,32 +172,12 @@ pub fn run(program: &str, test: &str, points: Vec<Point>) {
             });
         }
     });
-    let mut seconds = seconds.into_inner().unwrap();
-    seconds.sort();
-    let total: Duration = seconds.iter().map(|(took, _)| *took).sum();
-    let slowest = seconds
-        .last()
-        .map(|(took, id)| format!("{id} {:.0} s", took.as_secs_f64()));
-    let failures = failures.into_inner().unwrap();
-    eprintln!(
-        "{test}: {} of {} points passed ({all} enumerated) in {:.0} s; {:.0} s one by one, slowest {}",
-        chosen.len() - failures.len(),
+    tell(
+        program,
+        test,
+        all,
         chosen.len(),
-        start.elapsed().as_secs_f64(),
-        total.as_secs_f64(),
-        slowest.unwrap_or_default()
-    );
-    let told: Vec<String> = failures
-        .iter()
-        .map(|(id, words)| {
-            format!("=== {test} {id}\nreplay: RAMTRAIL_POINT='{id}' cargo test --test {program} {test} -- --nocapture\n{words}")
-        })
-        .collect();
-    assert!(
-        told.is_empty(),
-        "{} of {} points failed\n{}",
-        told.len(),
-        chosen.len(),
-        told.join("\n")
+        start,
+        &failures.into_inner().unwrap(),
     );
 }
