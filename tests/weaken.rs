@@ -257,6 +257,15 @@ impl Scene {
         ask(BREAKER).unwrap_or_else(|refusal| panic!("{what} with the verb: {refusal}"));
     }
 
+    fn assert_all_weaken(&self, cases: &[Case]) {
+        for (resource, name, patch, names) in cases {
+            let what = patch.to_string();
+            self.assert_weakens(&what, resource, name, names, |user| {
+                self.patch(user, resource, name, patch)
+            });
+        }
+    }
+
     fn assert_passes(&self, user: &str, cases: &[(&str, &str, Value)]) {
         for (resource, name, patch) in cases {
             self.patch(user, resource, name, patch)
@@ -273,10 +282,8 @@ fn annotated(key: &str, value: &str) -> Value {
 fn every_switch_that_weakens_needs_the_verb() {
     let scene = Scene::shared();
     let spec = |spec: Value| json!({ "spec": spec });
-    let owner = json!({ "metadata": { "ownerReferences": [
-        { "apiVersion": "v1", "kind": "ConfigMap", "name": "bait", "uid": "00000000-0000-0000-0000-000000000001" }] } });
     let trail = "ramtrails";
-    let mut cases: Vec<Case> = vec![
+    let cases: Vec<Case> = vec![
         (
             trail,
             "strong",
@@ -333,6 +340,12 @@ fn every_switch_that_weakens_needs_the_verb() {
         ),
         (
             trail,
+            "strong",
+            spec(json!({ "copyTo": { "roleARN": "acs:ram::1:role/powerless" } })),
+            "(spec.copyTo.roleARN changed)",
+        ),
+        (
+            trail,
             "default",
             spec(json!({ "copyTo": { "services": ["Ram", "Ims", "Sts", "AasSub", "AasCustomer"] } })),
             "(spec.copyTo.services narrowed)",
@@ -368,6 +381,16 @@ fn every_switch_that_weakens_needs_the_verb() {
             "(spec.deletionPolicy: Delete; spec.logging: Stopped)",
         ),
     ];
+    scene.assert_all_weaken(&cases);
+}
+
+#[test]
+fn policies_annotations_finalizers_and_owners_of_every_kind_need_the_verb() {
+    let scene = Scene::shared();
+    let spec = |spec: Value| json!({ "spec": spec });
+    let owner = json!({ "metadata": { "ownerReferences": [
+        { "apiVersion": "v1", "kind": "ConfigMap", "name": "bait", "uid": "00000000-0000-0000-0000-000000000001" }] } });
+    let mut cases: Vec<Case> = Vec::new();
     for resource in ["auditprojects", "auditlogstores", "ramtrails"] {
         cases.extend([
             (
@@ -408,12 +431,7 @@ fn every_switch_that_weakens_needs_the_verb() {
             ),
         ]);
     }
-    for (resource, name, patch, names) in &cases {
-        let what = patch.to_string();
-        scene.assert_weakens(&what, resource, name, names, |user| {
-            scene.patch(user, resource, name, patch)
-        });
-    }
+    scene.assert_all_weaken(&cases);
 }
 
 #[test]
@@ -658,10 +676,90 @@ fn only_the_controllers_that_tidy_up_delete_without_the_verb() {
     assert!(refusal.contains("weakens the audit"), "{refusal}");
 }
 
+/// Paths of the fields of a spec that hold no further fields.
+fn leaves(schema: &Value, path: &str, found: &mut Vec<String>) {
+    match schema["properties"].as_object() {
+        Some(properties) => {
+            for (key, child) in properties {
+                leaves(child, &format!("{path}.{key}"), found);
+            }
+        }
+        None => found.push(path.to_owned()),
+    }
+}
+
 #[test]
-fn namespaces_and_owned_objects_still_go_away() {
+fn every_field_of_a_spec_is_guarded_or_known_to_weaken_nothing() {
+    // Cannot be changed once set, by the rules of the definitions.
+    let fixed = [
+        "auditprojects.region",
+        "auditprojects.projectName",
+        "auditprojects.accountID",
+        "auditlogstores.projectRef.name",
+        "auditlogstores.logStoreName",
+        "auditlogstores.shards.count",
+        "ramtrails.projectRef.name",
+        "ramtrails.trailName",
+        "ramtrails.copyTo.logStoreRef.name",
+    ];
+    // Descriptions, user tags, adoption of what is not held yet.
+    let harmless = [
+        "auditprojects.description",
+        "auditprojects.tags",
+        "auditprojects.adoptionPolicy",
+        "auditlogstores.adoptionPolicy",
+        "ramtrails.adoptionPolicy",
+    ];
+    let guarded = [
+        "auditprojects.managementPolicy",
+        "auditprojects.deletionPolicy",
+        "auditprojects.credentials.secretRef.name",
+        "auditlogstores.managementPolicy",
+        "auditlogstores.deletionPolicy",
+        "auditlogstores.retentionDays",
+        "ramtrails.managementPolicy",
+        "ramtrails.deletionPolicy",
+        "ramtrails.logging",
+        "ramtrails.events",
+        "ramtrails.store.retentionDays",
+        "ramtrails.copyTo.services",
+        "ramtrails.copyTo.roleARN",
+        "ramtrails.delivery.maxLagSeconds",
+    ];
+    let mut found = Vec::new();
+    for crd in ramtrail::api::all_crds() {
+        let plural = crd.spec.names.plural.clone();
+        let crd = serde_json::to_value(crd).unwrap();
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+        leaves(schema, &plural, &mut found);
+    }
+    let mut expected: Vec<String> = [fixed.as_slice(), &harmless, &guarded]
+        .concat()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected, "a new field: does changing it weaken an audit?");
+    let policy = std::fs::read_to_string(
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/ramtrail/templates/break-glass.yaml"),
+    )
+    .unwrap();
+    for field in guarded {
+        let last = field.rsplit('.').find(|part| *part != "name").unwrap();
+        assert!(policy.contains(last), "the policy does not look at {field}");
+    }
+}
+
+#[test]
+fn namespaces_and_owned_objects_still_go_away_and_weakenings_are_in_the_audit_log() {
     // The shared control plane's controllers act as administrators; here each acts as itself, as in a real cluster.
-    let plane = ControlPlane::start(&Options::new()).unwrap();
+    let audit = json!({
+        "apiVersion": "audit.k8s.io/v1", "kind": "Policy",
+        "rules": [{ "level": "Metadata", "verbs": ["patch"] }, { "level": "None" }],
+    });
+    let options = Options::new().audit_policy(&audit.to_string());
+    let plane = ControlPlane::start(&options).unwrap();
     let kubectl = plane.kubectl().clone();
     let manifests: String = ramtrail::api::manifests()
         .unwrap()
@@ -696,6 +794,16 @@ fn namespaces_and_owned_objects_still_go_away() {
     let mut manager = Supervised::start(&manager).unwrap();
     let scene = Scene::set_up(kubectl.clone());
     let namespace = scene.namespace.as_str();
+    // Who weakened an audit by right is found in the API server's audit log.
+    let stop = json!({ "spec": { "logging": "Stopped" } });
+    scene.patch(BREAKER, "ramtrails", "strong", &stop).unwrap();
+    let log = std::fs::read_to_string(plane.audit_log()).unwrap();
+    let told = log
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|event| event["impersonatedUser"]["username"] == BREAKER && event["verb"] == "patch")
+        .filter(|event| event["annotations"]["ramtrail-weaken/weakened"] == "spec.logging: Stopped");
+    assert!(told.count() > 0, "{log}");
     // An owned one goes with its owner, though nobody who holds the verb asked for it.
     let owner = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "owner", "namespace": namespace } });
     scene.apply(&[owner]);

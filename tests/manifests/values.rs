@@ -273,7 +273,9 @@ fn helm_lint_is_clean_with_every_value_set() {
 
 /// Asks the API server whether it would take these objects.
 pub(super) fn dry_run(kubectl: &Kubectl, objects: &[&Value]) {
-    let stream: String = objects.iter().map(|object| format!("---\n{object}\n")).collect();
+    let stream = objects
+        .iter()
+        .fold(String::new(), |all, object| format!("{all}---\n{object}\n"));
     kubectl
         .run_with_input(
             [
