@@ -37,6 +37,39 @@ const WAIT_FOR_CHILDREN: Duration = Duration::from_secs(10);
 /// Failed visits in a row after which access that may come back counts as lost in a namespace that is being deleted.
 const FAILURES_IN_TERMINATING: u32 = 3;
 
+/// How long a deletion leaves children the time to be deleted too: `kubectl delete -f` names the parent first and its children
+/// a moment later, and without it they could not delete what they hold.
+const CHILDREN_MAY_FOLLOW: Duration = Duration::from_secs(5);
+
+/// Children that hold something in the cloud which goes with them (deletionPolicy Delete).
+#[derive(Debug, Default)]
+pub struct Children {
+    /// Those that are being deleted: this object must outlive them.
+    pub going: Vec<ObjectId>,
+    /// Those that are not, or not yet.
+    pub staying: Vec<ObjectId>,
+}
+
+impl Children {
+    /// Adds those of these objects that would delete something in the cloud.
+    pub fn add<'a, C: Managed + 'a>(&mut self, children: impl IntoIterator<Item = &'a C>) {
+        for child in children {
+            let deletes = child.has_finalizer()
+                && child.has_acquired()
+                && !child.is_abandoned()
+                && child.deletion_policy() == DeletionPolicy::Delete;
+            if deletes {
+                let kin = if child.is_deleting() {
+                    &mut self.going
+                } else {
+                    &mut self.staying
+                };
+                kin.push(child.id());
+            }
+        }
+    }
+}
+
 /// What a kind does.
 pub trait Kind: Related {
     /// One pass: observe, plan, apply, report. Under Observe nothing may be changed.
@@ -45,8 +78,8 @@ pub trait Kind: Related {
     /// The object is being deleted: settle the cloud side by its deletionPolicy. Gone is settled.
     fn release(pass: &mut Pass<Self>) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// The children that this object must outlive: those that are being deleted with policy Delete.
-    fn awaited_children(pass: &Pass<Self>) -> Vec<ObjectId>;
+    /// The children that need this object to delete their cloud side.
+    fn children(pass: &Pass<Self>) -> Children;
 
     /// What is left in the cloud when the object goes without settling it: ARN or name. `None`: nothing.
     fn cloud_side(pass: &Pass<Self>) -> Option<String>;
@@ -365,15 +398,21 @@ async fn delete<K: Kind>(pass: &mut Pass<K>) -> Result<End, Failure> {
     if !pass.enforces() {
         return free(pass, "managementPolicy is Observe").await;
     }
-    let children = K::awaited_children(pass);
-    if !children.is_empty() {
-        let names: Vec<String> = children.iter().take(5).map(ToString::to_string).collect();
-        deleting(
-            pass,
-            &format!("Waits for {} to be deleted first", names.join(", ")),
-        )
-        .await?;
+    let children = K::children(pass);
+    if !children.going.is_empty() {
+        let text = format!("Waits for {} to be deleted first", named(&children.going));
+        deleting(pass, &text).await?;
         return Ok((Outcome::Requeue, Action::requeue(WAIT_FOR_CHILDREN)));
+    }
+    let asked = *lock(&pass.memory).deletion_seen.get_or_insert_with(Instant::now);
+    let left = CHILDREN_MAY_FOLLOW.saturating_sub(asked.elapsed());
+    if !children.staying.is_empty() && !left.is_zero() {
+        let text = format!(
+            "Waits a moment in case {} is to be deleted too: afterwards what it holds would stay in the cloud",
+            named(&children.staying)
+        );
+        deleting(pass, &text).await?;
+        return Ok((Outcome::Requeue, Action::requeue(left)));
     }
     let intent = match pass.object.deletion_policy() {
         DeletionPolicy::Retain => "Being deleted; the cloud side stays and is marked as released",
@@ -387,6 +426,12 @@ async fn delete<K: Kind>(pass: &mut Pass<K>) -> Result<End, Failure> {
         Ok(()) => let_go(pass).await,
         Err(failure) => stuck(pass, failure).await,
     }
+}
+
+/// Some of the objects, for a person.
+fn named(objects: &[ObjectId]) -> String {
+    let names: Vec<String> = objects.iter().take(5).map(ToString::to_string).collect();
+    names.join(", ")
 }
 
 async fn deleting<K: Kind>(pass: &mut Pass<K>, text: &str) -> Result<(), Failure> {

@@ -25,6 +25,8 @@ pub struct ObjectMemory {
     pub written_version: Option<String>,
     /// Since when the cloud side of a deletion cannot be settled.
     pub unsettled: Option<Instant>,
+    /// Since when the object's deletion is known.
+    pub deletion_seen: Option<Instant>,
     /// When the claim was made, until it is confirmed.
     pub claimed_at: Option<Instant>,
     /// The create calls that may still take effect.
@@ -46,6 +48,7 @@ impl ObjectMemory {
             last_good: now,
             written_version: None,
             unsettled: None,
+            deletion_seen: None,
             claimed_at: None,
             doubt: Doubt::default(),
             created_at: None,

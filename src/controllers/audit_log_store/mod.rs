@@ -20,15 +20,15 @@ use crate::api::condition::{self, reason};
 use crate::api::v1alpha1::{AppliedLogStore, AuditLogStore, AuditProject, Claim, DeletionPolicy, Origin};
 use crate::controllers::access::Access;
 use crate::controllers::acquisition::{self, Decision, Release};
-use crate::controllers::audit_project::{is_awaited, is_in_account};
-use crate::controllers::driver::Kind;
+use crate::controllers::audit_project::is_in_account;
+use crate::controllers::driver::{Children, Kind};
 use crate::controllers::event::{self, Note};
 use crate::controllers::failure::Failure;
 use crate::controllers::index_preset;
 use crate::controllers::marks;
 use crate::controllers::memory::lock;
 use crate::controllers::name_index::{Declarer, ExternalName};
-use crate::controllers::object::{Managed, ObjectId};
+use crate::controllers::object::Managed;
 use crate::controllers::ownership::{Mark, Owner};
 use crate::controllers::pass::{Pass, Report};
 use crate::controllers::plan::{Effect, Step};
@@ -147,14 +147,12 @@ impl Kind for AuditLogStore {
         }
     }
 
-    fn awaited_children(pass: &Pass<Self>) -> Vec<ObjectId> {
+    fn children(pass: &Pass<Self>) -> Children {
         let id = pass.id();
+        let mut children = Children::default();
         let trails = pass.ctx.cluster.trails_into(&id.namespace, &id.name);
-        trails
-            .iter()
-            .filter(|trail| is_awaited(&***trail))
-            .map(|trail| trail.id())
-            .collect()
+        children.add(trails.iter().map(|trail| &**trail));
+        children
     }
 
     fn cloud_side(pass: &Pass<Self>) -> Option<String> {

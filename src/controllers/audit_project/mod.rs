@@ -20,13 +20,13 @@ use crate::api::condition::reason;
 use crate::api::v1alpha1::{AuditProject, Claim, DeletionPolicy, Origin};
 use crate::controllers::access::Access;
 use crate::controllers::acquisition::{self, Decision, Release};
-use crate::controllers::driver::Kind;
+use crate::controllers::driver::{Children, Kind};
 use crate::controllers::event::{self, Note};
 use crate::controllers::failure::Failure;
 use crate::controllers::marks;
 use crate::controllers::memory::lock;
 use crate::controllers::name_index::{Declarer, ExternalName};
-use crate::controllers::object::{Managed, ObjectId};
+use crate::controllers::object::Managed;
 use crate::controllers::ownership::{Mark, OWNER_KEY, Owner};
 use crate::controllers::pass::{Pass, Report};
 use crate::controllers::plan::{Effect, Step, describe};
@@ -121,23 +121,23 @@ impl Kind for AuditProject {
         }
     }
 
-    fn awaited_children(pass: &Pass<Self>) -> Vec<ObjectId> {
+    fn children(pass: &Pass<Self>) -> Children {
         let id = pass.id();
         let cluster = &pass.ctx.cluster;
-        let stores = cluster.log_stores_of(&id.namespace, &id.name);
-        let trails = cluster.trails_of(&id.namespace, &id.name);
-        let stores = stores
-            .iter()
-            .filter(|child| is_awaited(&***child))
-            .map(|child| child.id());
-        stores
-            .chain(
-                trails
-                    .iter()
-                    .filter(|child| is_awaited(&***child))
-                    .map(|child| child.id()),
-            )
-            .collect()
+        let mut children = Children::default();
+        children.add(
+            cluster
+                .log_stores_of(&id.namespace, &id.name)
+                .iter()
+                .map(|child| &**child),
+        );
+        children.add(
+            cluster
+                .trails_of(&id.namespace, &id.name)
+                .iter()
+                .map(|child| &**child),
+        );
+        children
     }
 
     fn cloud_side(pass: &Pass<Self>) -> Option<String> {
@@ -147,15 +147,6 @@ impl Kind for AuditProject {
             .has_acquired()
             .then(|| status.arn.clone().unwrap_or_else(|| format!("project {name}")))
     }
-}
-
-/// Whether a parent waits for this child: it is being deleted, with its cloud side, and will get to it.
-pub fn is_awaited(child: &impl Managed) -> bool {
-    child.is_deleting()
-        && child.has_finalizer()
-        && child.has_acquired()
-        && !child.is_abandoned()
-        && child.deletion_policy() == DeletionPolicy::Delete
 }
 
 /// What follows from access and spec alone.

@@ -51,13 +51,13 @@ use crate::config::Settings;
 use crate::controllers::access::Access;
 use crate::controllers::acquisition::{self, Found, Release};
 use crate::controllers::audit_project::is_in_account;
-use crate::controllers::driver::Kind;
+use crate::controllers::driver::{Children, Kind};
 use crate::controllers::event::{self, Note};
 use crate::controllers::failure::Failure;
 use crate::controllers::marks;
 use crate::controllers::memory::lock;
 use crate::controllers::name_index::{Declarer, ExternalName};
-use crate::controllers::object::{Managed, ObjectId};
+use crate::controllers::object::Managed;
 use crate::controllers::ownership::{Mark, Spelling, describe_foreign, trail_key};
 use crate::controllers::pass::{Pass, Report};
 use crate::controllers::plan::describe;
@@ -127,8 +127,8 @@ impl Kind for RamTrail {
         release(pass, &access).await
     }
 
-    fn awaited_children(_: &Pass<Self>) -> Vec<ObjectId> {
-        Vec::new()
+    fn children(_: &Pass<Self>) -> Children {
+        Children::default()
     }
 
     fn cloud_side(pass: &Pass<Self>) -> Option<String> {
