@@ -550,6 +550,47 @@ impl LogStores {
         }
     }
 
+    fn take(
+        sim: &mut Sim<Self>,
+        pass: &Pass<Self>,
+        seen: &mut store_plan::Seen,
+        action: store_plan::Action,
+    ) -> Result<(), Halt> {
+        match action {
+            store_plan::Action::Create { .. } | store_plan::Action::Mark => Ok(()),
+            store_plan::Action::Update {
+                retention_days,
+                forbid_anonymous,
+            } => {
+                // The whole configuration as it was seen is sent.
+                let days = retention_days.map(i64::from).or(seen.retention_days);
+                let anonymous = seen.anonymous_writing && !forbid_anonymous;
+                Self::on_store(sim, pass, "UpdateLogStore", move |store| {
+                    store.days = days.unwrap_or(store.days);
+                    store.anonymous = anonymous;
+                    Ok(())
+                })
+            }
+            store_plan::Action::CreateIndex(index) => {
+                seen.index = Some(index.clone());
+                Self::on_store(sim, pass, "CreateIndex", move |store| {
+                    if store.index.is_some() {
+                        return Err(Code::Exists);
+                    }
+                    store.index = Some(index);
+                    Ok(())
+                })
+            }
+            store_plan::Action::UpdateIndex(index) => {
+                seen.index = Some(index.clone());
+                Self::on_store(sim, pass, "UpdateIndex", move |store| {
+                    *store.index.as_mut().ok_or(Code::Missing)? = index;
+                    Ok(())
+                })
+            }
+        }
+    }
+
     fn create(
         sim: &mut Sim<Self>,
         pass: &mut Pass<Self>,
@@ -755,39 +796,7 @@ impl Subject for LogStores {
             sim.acquired(pass, claim);
         }
         for step in steps {
-            match step.action {
-                store_plan::Action::Create { .. } | store_plan::Action::Mark => {}
-                store_plan::Action::Update {
-                    retention_days,
-                    forbid_anonymous,
-                } => {
-                    // The whole configuration as it was seen is sent.
-                    let days = retention_days.map(i64::from).or(seen.retention_days);
-                    let anonymous = seen.anonymous_writing && !forbid_anonymous;
-                    Self::on_store(sim, pass, "UpdateLogStore", move |store| {
-                        store.days = days.unwrap_or(store.days);
-                        store.anonymous = anonymous;
-                        Ok(())
-                    })?;
-                }
-                store_plan::Action::CreateIndex(index) => {
-                    seen.index = Some(index.clone());
-                    Self::on_store(sim, pass, "CreateIndex", move |store| {
-                        if store.index.is_some() {
-                            return Err(Code::Exists);
-                        }
-                        store.index = Some(index);
-                        Ok(())
-                    })?;
-                }
-                store_plan::Action::UpdateIndex(index) => {
-                    seen.index = Some(index.clone());
-                    Self::on_store(sim, pass, "UpdateIndex", move |store| {
-                        *store.index.as_mut().ok_or(Code::Missing)? = index;
-                        Ok(())
-                    })?;
-                }
-            }
+            Self::take(sim, pass, &mut seen, step.action)?;
         }
         if decision != Decision::Contested {
             pass.status.applied = Some(AppliedLogStore {

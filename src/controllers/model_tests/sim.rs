@@ -352,7 +352,9 @@ impl<S: Subject> Sim<S> {
             start: Instant::now(),
         };
         let mut object = S::object();
-        first.iter().for_each(|wish| S::wish(&mut object, wish));
+        for wish in first {
+            S::wish(&mut object, wish);
+        }
         sim.make(object);
         sim.process = Process::new(0);
         sim
