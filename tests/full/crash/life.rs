@@ -212,16 +212,39 @@ impl Walk {
                     self.world.patch_spec(kind, name, &change);
                 }
             }
-            Stage::Delete | Stage::Retain | Stage::DeleteBare => {
+            Stage::Delete | Stage::DeleteBare => {
                 for (kind, name) in self.life.objects().iter().rev() {
+                    self.world.delete(kind, name);
+                }
+            }
+            Stage::Retain => {
+                for (kind, name) in &ALL[1..] {
                     self.world.delete(kind, name);
                 }
             }
         }
     }
 
+    /// The second half of what is asked. A project that goes first takes the access away by which what is retained is marked as
+    /// released, and it waits for no child with Retain: its end would be a matter of chance.
+    fn ask_on(&self, stage: Stage) {
+        let (kind, name) = ALL[0];
+        if stage == Stage::Retain
+            && ALL[1..]
+                .iter()
+                .all(|(kind, name)| self.world.object(kind, name).is_none())
+            && self
+                .world
+                .object(kind, name)
+                .is_some_and(|object| object.metadata.deletion_timestamp.is_none())
+        {
+            self.world.delete(kind, name);
+        }
+    }
+
     /// Everything that was asked for is reported as done.
     fn is_done(&self, stage: Stage) -> bool {
+        self.ask_on(stage);
         let mut settled = true;
         for (kind, name) in self.life.objects() {
             let object = self.world.object(kind, name);
