@@ -41,7 +41,11 @@ const ROLE: &str = "ramtrail-copy";
 
 /// Seconds between resyncs here, unless the environment says otherwise, and by the operator's default.
 const RESYNC: (u64, u64) = (6, 300);
-const POLL: u64 = 5;
+const POLL: u64 = 2;
+/// How long a copy job that failed each time it was started is left alone, in polls.
+const JOB_PATIENCE: u64 = 2 * 60;
+/// Things that happen in each round.
+const CHURN: usize = 4;
 /// How much faster than by default calls may be made, on both sides: time passes faster too.
 const RATE: u64 = 100;
 
@@ -424,7 +428,7 @@ fn sum(text: &str, name: &str) -> f64 {
                 .is_some_and(|rest| rest.starts_with(['{', ' ']))
         })
         .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-        .sum()
+        .fold(0.0, |sum, value| sum + value)
 }
 
 /// Keys of an account's operator and administrator, and the role of its copy jobs.
@@ -510,7 +514,9 @@ fn grows(name: &str, samples: &[(f64, f64)]) -> Result<String, String> {
     let bound = match name {
         // Things of which there must be as many at the end as in the middle.
         "Secrets" | "Leases" => 0.5,
-        "files" | "threads" => (GROWTH * mean).max(4.0),
+        "threads" => (GROWTH * mean).max(4.0),
+        // Connections come and go with each host, and each call that is held has one.
+        "files" => (GROWTH * mean).max(16.0),
         _ => GROWTH * mean,
     };
     let minutes = (half.last().unwrap().0 - half[0].0) / 60.0;
@@ -600,7 +606,7 @@ fn churn_over_many_accounts_lets_nothing_grow_and_no_account_slows_another() {
         setting_up.elapsed().as_secs_f64()
     );
 
-    // The last account stops answering for the second half.
+    // The last account stops answering after a third: growth is judged over the second half, in which all is alike.
     let silent = soak.accounts - 1;
     let start = Instant::now();
     let whole = Duration::from_secs(60 * minutes);
@@ -619,7 +625,7 @@ fn churn_over_many_accounts_lets_nothing_grow_and_no_account_slows_another() {
     let visits_before = visits(&soak);
     let mut probe = 0;
     while start.elapsed() < whole {
-        if !is_silent && start.elapsed() > whole / 2 {
+        if !is_silent && start.elapsed() > whole / 3 {
             is_silent = true;
             let fault = json!({
                 "match": {"account": account(silent), "caller": "user/operator", "times": 0},
@@ -627,7 +633,9 @@ fn churn_over_many_accounts_lets_nothing_grow_and_no_account_slows_another() {
             });
             soak.world.emulator.add_fault(&fault).unwrap();
         }
-        soak.churn(silent);
+        for _ in 0..CHURN {
+            soak.churn(silent);
+        }
         let heal = soak.heal(probe % silent);
         probe += 1;
         if is_silent { &mut during } else { &mut before }.push(heal);
@@ -660,7 +668,7 @@ fn churn_over_many_accounts_lets_nothing_grow_and_no_account_slows_another() {
             soak.apply(account, number, 30);
         }
     }
-    if let Err(waiting) = soak.all_ready(Duration::from_secs(120)) {
+    if let Err(waiting) = soak.all_ready(Duration::from_secs(JOB_PATIENCE * POLL + 60)) {
         problems.push(format!("after the churn: {waiting}"));
     }
     assert!(problems.is_empty(), "{problems:#?}");
