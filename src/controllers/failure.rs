@@ -295,6 +295,14 @@ fn explain(doing: &str, error: &CloudError, class: Class, caller: Option<&str>) 
         .unwrap_or_default();
     let caller = caller.unwrap_or("the identity of the credentials in use");
     match class {
+        // What RAM grants does not help against the policy that the project itself carries.
+        Class::Denied if said.contains("project policy") => match error.permission() {
+            Some(permission) => format!(
+                "Cannot {doing}: {said} It is about {} on {}. Let the project policy allow that to {caller}{request}",
+                permission.action, permission.resource
+            ),
+            None => format!("Cannot {doing}: {said} Let the project policy allow it to {caller}{request}"),
+        },
         Class::Denied => match error.permission() {
             Some(permission) => format!(
                 "Cannot {doing}: RAM does not allow {} on {}. Grant it to {caller}{request}",
@@ -327,6 +335,10 @@ fn explain(doing: &str, error: &CloudError, class: Class, caller: Option<&str>) 
         Class::NotActivated => {
             format!("Cannot {doing}: {said}. Activate the service in this account{request}")
         }
+        Class::NotReady if error.code() == Some("ProjectForbidden") => format!(
+            "Cannot {doing}: {said}. It is tried again: a project that was just made is usable after moments; if this lasts, see \
+             whether payments of the account are overdue{request}"
+        ),
         Class::InvalidSpec => format!("Cannot {doing}: {said}. Correct the spec{request}"),
         Class::Throttled
         | Class::Transient
@@ -664,6 +676,28 @@ mod tests {
         ] {
             assert!(message.contains(part), "{message}");
         }
+    }
+
+    #[test]
+    fn the_next_step_fits_who_refused() {
+        let Failure::Cloud { doing, mut error } = cloud(Class::Denied) else {
+            panic!("a failed call");
+        };
+        let ErrorKind::Api(api) = &mut error.kind else {
+            panic!("an answer");
+        };
+        api.message = "Access denied by project policy.".into();
+        let message = explain(&doing, &error, Class::Denied, Some("acs:ram::1:user/operator"));
+        assert!(
+            message.contains("Let the project policy allow") && !message.contains("Grant"),
+            "{message}"
+        );
+        let ErrorKind::Api(api) = &mut error.kind else {
+            panic!("an answer");
+        };
+        api.code = "ProjectForbidden".into();
+        let message = explain(&doing, &error, Class::NotReady, None);
+        assert!(message.contains("overdue"), "{message}");
     }
 
     #[test]
