@@ -104,7 +104,7 @@ pub fn run_in_worlds<C: Sync, W>(
     };
     std::thread::scope(|scope| {
         for _ in 0..worlds().min(chosen.len()) {
-            scope.spawn(&work);
+            scope.spawn(work);
         }
     });
     tell(
