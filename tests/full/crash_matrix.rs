@@ -113,8 +113,8 @@ const LEAST: &[(&str, usize)] = &[
     ("delete/hostile", 38),
     ("retain/documented", 28),
     ("retain/hostile", 28),
-    ("delete-bare/documented", 16),
-    ("delete-bare/hostile", 16),
+    ("delete-bare/documented", 36),
+    ("delete-bare/hostile", 36),
 ];
 
 fn count(points: &[Point]) -> BTreeMap<String, usize> {
@@ -324,7 +324,7 @@ fn travel(trip: Trip, references: &References, outcome: &Mutex<Outcome>) -> Opti
         Ok(walk) => walk,
         Err(payload) => {
             let ids: Vec<String> = left.iter().map(Point::id).collect();
-            let told = format!("=== no world for {}\n{}", ids.join(","), words(&*payload));
+            let told = format!("no world for {}: {}", ids.join(","), words(&*payload));
             outcome.lock().unwrap().failures.push(told);
             return None;
         }
@@ -347,7 +347,7 @@ fn travel(trip: Trip, references: &References, outcome: &Mutex<Outcome>) -> Opti
         let mut outcome = outcome.lock().unwrap();
         let id = point
             .as_ref()
-            .map_or_else(|| format!("{stage}/undisturbed/{profile}"), |point| point.id());
+            .map_or_else(|| format!("{stage}/undisturbed/{profile}"), Point::id);
         match passed {
             Ok(_) => {
                 if point.is_some() {
@@ -374,11 +374,12 @@ fn travel(trip: Trip, references: &References, outcome: &Mutex<Outcome>) -> Opti
                     Failure::Wrong(told) => told,
                 };
                 before.push(id.clone());
-                eprintln!("FAILED {id} in {:.1} s", took.as_secs_f64());
-                outcome.failures.push(format!(
-                    "=== {id}\nreplay: RAMTRAIL_POINT='{}' cargo test --test crash_matrix -- --nocapture\n{told}",
+                let replay = format!(
+                    "{id}: RAMTRAIL_POINT='{}' cargo test --test crash_matrix -- --nocapture",
                     before.join(",")
-                ));
+                );
+                eprintln!("FAILED {replay}\n{told}");
+                outcome.failures.push(replay);
                 let points: Vec<Point> = left.into();
                 return (!points.is_empty()).then_some(Trip {
                     profile,
@@ -389,7 +390,7 @@ fn travel(trip: Trip, references: &References, outcome: &Mutex<Outcome>) -> Opti
         }
     }
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| walk.finish())) {
-        let told = format!("=== after {}\n{}", before.join(","), words(&*payload));
+        let told = format!("after {}: {}", before.join(","), words(&*payload));
         outcome.lock().unwrap().failures.push(told);
     }
     None

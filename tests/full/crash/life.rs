@@ -14,8 +14,8 @@ use crate::trail_support::{PROJECT, STORE, TRAIL, copy_to, deliver, prepare, tra
 /// Bounds a failure only.
 const DEADLINE: Duration = Duration::from_secs(180);
 /// Nothing written for so long is rest: longer than resyncs and retries here.
-const QUIET: Duration = Duration::from_millis(2500);
-const STEP: Duration = Duration::from_millis(50);
+const QUIET: Duration = Duration::from_millis(3500);
+const STEP: Duration = Duration::from_millis(150);
 /// Longer than a poll, so that what one jump of the clock brought is seen before the next.
 const NUDGE: Duration = Duration::from_secs(3);
 
@@ -137,7 +137,7 @@ impl Walk {
     pub fn begin(profile: Profile, life: Life) -> Self {
         let world = World::with_emulator("crash", &[&format!("--profile={profile}")])
             .option("--log-level=info")
-            .option("--resync-interval=1s")
+            .option("--resync-interval=2s")
             .option("--poll-interval=2s")
             .option("--claim-confirmation=300ms")
             .option("--deletion-grace=5s")

@@ -118,12 +118,12 @@ impl Record {
             ));
             *writes.entry(write).or_default() += 1;
         }
-        let changed = || ours.iter().filter(|row| row.is_change());
-        let mut creates: Vec<String> = changed()
+        let effective = || ours.iter().filter(|row| row.is_change());
+        let mut creates: Vec<String> = effective()
             .filter(|row| row.action().starts_with("Create"))
             .map(named)
             .collect();
-        let mut changes: Vec<String> = changed().map(named).collect();
+        let mut changes: Vec<String> = effective().map(named).collect();
         let mut reductions: Vec<String> = ours.iter().flat_map(reduced).collect();
         creates.sort();
         changes.sort();
@@ -266,7 +266,7 @@ fn compare(path: &str, expected: &Value, found: &Value, all: &mut Vec<String>) {
 /// Two lists side by side.
 pub fn side_by_side(left: (&str, &[String]), right: (&str, &[String])) -> String {
     const WIDTH: usize = 84;
-    let mut text = format!("{:WIDTH$} | {}\n", left.0, right.0);
+    let mut lines = vec![format!("{:WIDTH$} | {}", left.0, right.0)];
     for index in 0..left.1.len().max(right.1.len()) {
         let of = |lines: &[String]| -> String {
             lines
@@ -276,7 +276,7 @@ pub fn side_by_side(left: (&str, &[String]), right: (&str, &[String])) -> String
                 .take(WIDTH)
                 .collect()
         };
-        text += &format!("{:WIDTH$} | {}\n", of(left.1), of(right.1));
+        lines.push(format!("{:WIDTH$} | {}", of(left.1), of(right.1)));
     }
-    text
+    lines.join("\n")
 }
