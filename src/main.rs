@@ -1,5 +1,6 @@
 //! The process: arguments, logging, clients, lease, signals. What it does with objects is in `ramtrail::controllers`.
 
+mod pace;
 mod startup;
 
 use std::future::{Future, pending};

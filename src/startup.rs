@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::ListParams;
+use kube::client::ClientBuilder;
 use kube::config::Kubeconfig;
 use kube::{Api, Client, Config, CustomResourceExt, Resource};
 use serde::de::DeserializeOwned;
@@ -15,6 +16,8 @@ use serde::de::DeserializeOwned;
 use ramtrail::api::v1alpha1::{AuditLogStore, AuditProject, RamTrail};
 use ramtrail::config::{ClusterId, RunArgs, Settings};
 use ramtrail::telemetry::http::{Health, Phase};
+
+use crate::pace::WatchPace;
 
 /// A watch on a quiet cluster hears nothing for as long as it lasts, which is a little less than this.
 const READ_TIMEOUT: Duration = Duration::from_secs(300);
@@ -36,7 +39,8 @@ pub async fn client() -> anyhow::Result<Client> {
     if !kubeconfig_names_proxy() {
         config.proxy_url = None;
     }
-    Client::try_from(config).context("cannot make a Kubernetes client")
+    let builder = ClientBuilder::try_from(config).context("cannot make a Kubernetes client")?;
+    Ok(builder.with_layer(&WatchPace::default()).build())
 }
 
 fn kubeconfig_names_proxy() -> bool {

@@ -71,8 +71,8 @@ fn endless_words_of_the_cloud_fail_no_status_write() {
     let mut world = World::new("words").behind_proxy();
     let message = "审计".repeat(60_000);
     let fault = json!({
-        "match": {"action": "CreateProject", "caller": USER, "nth": 1, "times": 3},
-        "fault": {"kind": "status", "status": 403, "code": "Unauthorized", "message": message},
+        "match": {"action": "CreateProject", "caller": USER, "nth": 1, "times": 0},
+        "fault": {"kind": "status", "status": 400, "code": "ParameterInvalid", "message": message},
     });
     world.emulator.add_fault(&fault).unwrap();
     world.apply("AuditProject", PROJECT, &project_spec(PROJECT));
@@ -94,6 +94,7 @@ fn endless_words_of_the_cloud_fail_no_status_write() {
             other => Err(format!("{other:?}")),
         }
     });
+    world.emulator.remove_faults().unwrap();
     world.settled("AuditProject", PROJECT);
     let refused = world
         .proxy()

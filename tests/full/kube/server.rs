@@ -11,9 +11,9 @@ use xtask::control_plane::{ControlPlane, Options};
 use xtask::kubectl::Kubectl;
 use xtask::process::Signal;
 
-use crate::stage::{apply_stack, changes, created_once, exists, settled, tear_out, until_retention};
+use crate::stage::{apply_stack, changes, created_once, settled, until_retention};
 use crate::support::{DEADLINE, World, api_server, give_rights};
-use crate::trail_support::{PROJECT, STORE, apply_project, apply_store, prepare, project};
+use crate::trail_support::{PROJECT, STORE, apply_project, apply_store, prepare};
 
 struct Plane {
     control_plane: ControlPlane,
@@ -299,5 +299,4 @@ fn a_namespace_is_deleted_and_made_again() {
         .collect();
     assert_eq!(created, Vec::<String>::new(), "{}", world.report());
     world.nothing_was_reduced();
-    let _ = (exists, tear_out, project);
 }

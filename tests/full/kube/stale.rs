@@ -133,7 +133,6 @@ fn objects_that_are_gone_are_not_made_again_in_the_cloud() {
             Err(format!("{found}"))
         }
     });
-    world.resyncs("GetProject", 1);
     assert_eq!(world.writes(since), Vec::<String>::new(), "{}", world.report());
     assert!(!exists(&world, "AuditProject", PROJECT));
 }
