@@ -37,34 +37,31 @@ const WAIT_FOR_CHILDREN: Duration = Duration::from_secs(10);
 /// Failed visits in a row after which access that may come back counts as lost in a namespace that is being deleted.
 const FAILURES_IN_TERMINATING: u32 = 3;
 
-/// How long a deletion leaves children the time to be deleted too: `kubectl delete -f` names the parent first and its children
-/// a moment later, and without it they could not delete what they hold.
+/// How long a deletion leaves children the time to be deleted and settled too: `kubectl delete -f` names the parent first and its
+/// children a moment later, and without it they could neither delete nor release what they hold.
 const CHILDREN_MAY_FOLLOW: Duration = Duration::from_secs(5);
 
-/// Children that hold something in the cloud which goes with them (deletionPolicy Delete).
+/// Children that hold something in the cloud, and need this object to settle it.
 #[derive(Debug, Default)]
 pub struct Children {
-    /// Those that are being deleted: this object must outlive them.
-    pub going: Vec<ObjectId>,
-    /// Those that are not, or not yet.
-    pub staying: Vec<ObjectId>,
+    /// Those that are being deleted with their cloud side: this object must outlive them.
+    pub awaited: Vec<ObjectId>,
+    /// Those that are released, or not being deleted, or not yet: they get a moment.
+    pub others: Vec<ObjectId>,
 }
 
 impl Children {
-    /// Adds those of these objects that would delete something in the cloud.
+    /// Adds those of these objects that hold something.
     pub fn add<'a, C: Managed + 'a>(&mut self, children: impl IntoIterator<Item = &'a C>) {
         for child in children {
-            let deletes = child.has_finalizer()
-                && child.has_acquired()
-                && !child.is_abandoned()
-                && child.deletion_policy() == DeletionPolicy::Delete;
-            if deletes {
-                let kin = if child.is_deleting() {
-                    &mut self.going
-                } else {
-                    &mut self.staying
-                };
-                kin.push(child.id());
+            if !child.has_finalizer() || !child.has_acquired() || child.is_abandoned() {
+                continue;
+            }
+            let deletes = child.deletion_policy() == DeletionPolicy::Delete;
+            if child.is_deleting() && deletes {
+                self.awaited.push(child.id());
+            } else {
+                self.others.push(child.id());
             }
         }
     }
@@ -399,17 +396,17 @@ async fn delete<K: Kind>(pass: &mut Pass<K>) -> Result<End, Failure> {
         return free(pass, "managementPolicy is Observe").await;
     }
     let children = K::children(pass);
-    if !children.going.is_empty() {
-        let text = format!("Waits for {} to be deleted first", named(&children.going));
+    if !children.awaited.is_empty() {
+        let text = format!("Waits for {} to be deleted first", named(&children.awaited));
         deleting(pass, &text).await?;
         return Ok((Outcome::Requeue, Action::requeue(WAIT_FOR_CHILDREN)));
     }
     let asked = *lock(&pass.memory).deletion_seen.get_or_insert_with(Instant::now);
     let left = CHILDREN_MAY_FOLLOW.saturating_sub(asked.elapsed());
-    if !children.staying.is_empty() && !left.is_zero() {
+    if !children.others.is_empty() && !left.is_zero() {
         let text = format!(
-            "Waits a moment in case {} is to be deleted too: afterwards what it holds would stay in the cloud",
-            named(&children.staying)
+            "Waits a moment in case {} is to be deleted too: afterwards nothing can settle what it holds",
+            named(&children.others)
         );
         deleting(pass, &text).await?;
         return Ok((Outcome::Requeue, Action::requeue(left)));
