@@ -438,7 +438,14 @@ const SEGMENTS: &[&str] = &[
 ];
 
 fn requests_are_ours(sent: &[Sent], silent: &Silent, taken: &[(String, String)]) {
-    assert!(sent.len() > 10, "the recorder has seen {} requests", sent.len());
+    // What is not recorded is judged by nobody.
+    let named = |request: &Sent| {
+        String::from_utf8_lossy(&request.body).contains(HARMLESS) || request.target.contains(HARMLESS)
+    };
+    assert!(
+        sent.iter().any(named),
+        "the recorder saw the harmless object come: {sent:?}"
+    );
     let is_plain = |text: &str| {
         text.bytes()
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
