@@ -427,6 +427,71 @@ fn the_copy_job_is_kept() {
     assert!(again.configuration.from_time.is_some());
 }
 
+/// The job loses the role by which it works: it is started again once, then a person is told what to check.
+#[test]
+fn a_failed_copy_job_is_started_again_and_explained_until_it_runs() {
+    let world = copying("failed");
+    world.emulator.assume("sls.etl.denied", "failed").unwrap();
+    let policy = [
+        ("PolicyType", "System"),
+        ("PolicyName", "AliyunLogFullAccess"),
+        ("RoleName", trail_support::COPY_ROLE),
+    ];
+    let since = world.now();
+    ram(&world, "DetachPolicyFromRole", &policy).unwrap();
+    deliver(&world);
+    let stalled = world.condition(KIND, TRAIL, "Stalled", "True", "CopyJobFailed");
+    let message = stalled["message"].as_str().unwrap();
+    assert!(
+        message.contains(&trail_support::copy_role_arn()) && message.contains(STORE),
+        "{message}"
+    );
+    world.condition(KIND, TRAIL, "Ready", "False", "CopyJobFailed");
+    world.condition(KIND, TRAIL, "Protected", "False", "CopyJobFailed");
+    world.condition(KIND, TRAIL, "Logging", "True", "LoggingEnabled");
+    assert_eq!(world.writes(since), ["StartETL"], "{}", world.report());
+
+    ram(&world, "AttachPolicyToRole", &policy).unwrap();
+    let log = world.intruder().log_service;
+    wait(log.start_etl(&project(), &job())).unwrap();
+    world.settled(KIND, TRAIL);
+    world.condition(KIND, TRAIL, "Protected", "True", "Protected");
+    world.nothing_was_reduced();
+}
+
+#[test]
+fn a_copy_job_that_begins_in_the_future_is_put_back_to_what_was_copied() {
+    let world = copying("future");
+    let log = world.intruder().log_service;
+    let read = || {
+        wait(log.get_etl(&project(), &job()))
+            .map(|answer| answer.value)
+            .map_err(|error| error.to_string())
+    };
+    let now = trail_support::cloud_now(&world).as_second();
+    world.eventually("the beginning is moved", || {
+        let mut found = read()?;
+        found.configuration.from_time = Some(now + 7 * 24 * 3600);
+        let definition = ramtrail::aliyun::log_service::EtlDefinition {
+            display_name: found.display_name.clone(),
+            description: found.description.clone(),
+            configuration: found.configuration.clone(),
+        };
+        wait(log.update_etl(&project(), &job(), &definition))
+            .map(drop)
+            .map_err(|error| error.to_string())
+    });
+    world.eventually("the job begins before the newest copied event", || {
+        let from = read()?.configuration.from_time;
+        if from.is_some_and(|from| from <= now) {
+            Ok(())
+        } else {
+            Err(format!("{from:?}"))
+        }
+    });
+    healed(&world, "by which events are left out");
+}
+
 /// The operator cannot start the job that it made again, says so, and somebody else starts it.
 #[test]
 fn what_was_told_as_not_put_right_is_told_when_it_is_seen_right() {
@@ -624,6 +689,8 @@ fn a_paused_trail_is_left_alone() {
     let world = plain("pause", &json!({}));
     world.annotate(KIND, TRAIL, "ramtrail.io/paused", Some("true"));
     world.condition(KIND, TRAIL, "Protected", "False", "Paused");
+    world.condition(KIND, TRAIL, "Logging", "Unknown", "Paused");
+    world.condition(KIND, TRAIL, "Delivering", "Unknown", "Paused");
     let since = world.now();
     wait(world.intruder().action_trail.stop_logging(TRAIL)).unwrap();
     world.resyncs("GetProject", 3);
@@ -852,6 +919,71 @@ fn a_narrowed_index_is_found_by_its_own_event_and_put_back() {
     });
     healed(&world, "index");
     assert!(read().unwrap()["keys"].get("event").is_some());
+}
+
+/// The type of `event` is what makes its leaves searchable: it was seen before, so its change is a weakening.
+#[test]
+fn a_changed_type_in_the_index_is_put_back() {
+    let mut world = plain("type", &json!({}));
+    world
+        .emulator
+        .assume("actiontrail.index.restored", "kept")
+        .unwrap();
+    let log = world.intruder().log_service;
+    let read = || {
+        wait(log.get_index(&project(), &trail_store()))
+            .map(|answer| answer.value)
+            .ok()
+    };
+    world.until(TRAIL, "the type is noted", |object: &RamTrail| {
+        let applied = object.status.as_ref().and_then(|status| status.applied.clone());
+        applied.is_some_and(|applied| applied.index_types == ["event"])
+    });
+    let mut retyped = read().unwrap();
+    retyped["keys"]["event"] = json!({"type": "long", "doc_value": true});
+    wait(log.update_index(&project(), &trail_store(), &retyped)).unwrap();
+    // A search by its leaves finds that change no more; whoever starts looks at the index once.
+    world.kill();
+    world.start();
+    world.eventually("event is JSON again", || match read() {
+        Some(index) if index["keys"]["event"]["type"] == "json" => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    world.until(TRAIL, "the change is told as put right", |object: &RamTrail| {
+        let tamper = object
+            .status
+            .as_ref()
+            .and_then(|status| status.last_tamper.as_ref());
+        tamper.is_some_and(|tamper| tamper.repaired && tamper.what.contains("the type of event"))
+    });
+    world.settled(KIND, TRAIL);
+    // A type takes the place of another one, and the cloud's own ledger counts that as a loss either way: it is the only one.
+    let reducing: Vec<String> = world
+        .journal(0)
+        .iter()
+        .filter(|row| row.is_ours() && row.reduces())
+        .map(|row| row.action().to_owned())
+        .collect();
+    assert_eq!(reducing, ["UpdateIndex"], "{}", world.report());
+}
+
+#[test]
+fn what_is_not_looked_at_is_no_longer_called_logging_and_delivering() {
+    let world = plain("stale", &json!({}));
+    world
+        .emulator
+        .add_fault(&json!({
+            "match": {"service": "Actiontrail", "isWrite": false, "caller": support::USER, "times": 0},
+            "fault": {"kind": "status", "status": 503, "code": "ServiceUnavailable"},
+        }))
+        .unwrap();
+    world.condition(KIND, TRAIL, "Ready", "Unknown", "ObservationStale");
+    world.condition(KIND, TRAIL, "Protected", "Unknown", "ObservationStale");
+    world.condition(KIND, TRAIL, "Logging", "Unknown", "NotObserved");
+    world.condition(KIND, TRAIL, "Delivering", "Unknown", "NotObserved");
+    world.emulator.remove_faults().unwrap();
+    world.settled(KIND, TRAIL);
+    world.condition(KIND, TRAIL, "Logging", "True", "LoggingEnabled");
 }
 
 #[test]

@@ -409,20 +409,17 @@ pub fn found_of(job: &EtlJob) -> JobFound {
     }
 }
 
-/// Whether the index has to be looked at: something speaks against it, or the types that it has are not noted yet.
+/// Whether the index has to be looked at: something speaks against it, or this process has not seen it yet.
 fn index_matters(pass: &Pass<RamTrail>) -> bool {
     let status = &pass.status;
-    let held = status
-        .claim
-        .as_ref()
-        .is_some_and(|claim| claim.confirmed == Some(true));
-    let noted = status
-        .applied
-        .as_ref()
-        .is_none_or(|applied| !applied.index_types.is_empty());
+    let held = status.applied.is_some()
+        && status
+            .claim
+            .as_ref()
+            .is_some_and(|claim| claim.confirmed == Some(true));
     let mut memory = lock(&pass.memory);
     let memory = memory.slot::<TrailMemory>();
-    memory.index_suspect || tamper::is_open(status, "index") || (held && !noted && !memory.index_looked)
+    memory.index_suspect || tamper::is_open(status, "index") || (held && !memory.index_looked)
 }
 
 /// Whether events can be found by the index of the trail's store. ActionTrail makes that index and may put it back at any time,

@@ -464,8 +464,15 @@ impl Poller {
             if news {
                 self.ctx.cluster.trigger(&member.trail.id());
             }
-        } else if let Some(watch) = &mut memory.watch {
-            watch.note_blind();
+        } else {
+            // Our searches are well formed: one that is refused speaks against the index.
+            if error.is(Class::InvalidSpec) && !memory.index_suspect {
+                memory.index_suspect = true;
+                self.ctx.cluster.trigger(&member.trail.id());
+            }
+            if let Some(watch) = &mut memory.watch {
+                watch.note_blind();
+            }
         }
         let told = memory.verdict;
         self.judge(member, memory, now);
