@@ -118,7 +118,7 @@ pub fn run_in_worlds<C: Sync, W>(
 }
 
 /// The emulator's stores grow with a world's age, and with them its searches.
-const CASES_IN_A_WORLD: usize = 12;
+const CASES_IN_A_WORLD: usize = 6;
 
 fn tell(program: &str, test: &str, all: usize, chosen: usize, start: Instant, failures: &[(String, String)]) {
     eprintln!(
