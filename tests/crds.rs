@@ -408,13 +408,108 @@ where
     assert_eq!(written["status"], body["status"], "the server changed the status");
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "every caller wants an optional text")]
+fn text(length: usize) -> Option<String> {
+    Some("a".repeat(length))
+}
+
+fn longest_plan() -> Vec<String> {
+    vec!["x".repeat(512); 30]
+}
+
+fn longest_project_status(offset: usize) -> AuditProjectStatus {
+    AuditProjectStatus {
+        observed_generation: Some(i64::MAX),
+        applied_generation: Some(2),
+        conditions: conditions(offset),
+        account_id: text(20),
+        project_name: text(63),
+        arn: text(200),
+        endpoint: text(120),
+        management_policy: Some(ManagementPolicy::Observe),
+        claim: Some(claim()),
+        pending_create: Some(pending()),
+        applied: Some(AppliedProject {
+            tag_keys: vec!["é".repeat(128); 20],
+            description: Some("é".repeat(512)),
+        }),
+        data_since: text(30),
+        last_tamper: Some(tamper()),
+        plan: longest_plan(),
+    }
+}
+
+fn longest_log_store_status(offset: usize) -> AuditLogStoreStatus {
+    AuditLogStoreStatus {
+        observed_generation: Some(1),
+        applied_generation: Some(1),
+        conditions: conditions(offset),
+        account_id: text(20),
+        log_store_name: text(63),
+        project_name: text(63),
+        arn: text(200),
+        management_policy: Some(ManagementPolicy::Enforce),
+        retention_days: Some(3650),
+        shard_count: Some(i32::MAX),
+        claim: Some(claim()),
+        pending_create: Some(pending()),
+        applied: Some(AppliedLogStore {
+            retention_days: Some(30),
+            index_types: vec!["k".repeat(128); 64],
+        }),
+        data_since: text(30),
+        last_tamper: Some(tamper()),
+        plan: longest_plan(),
+    }
+}
+
+fn longest_trail_status(offset: usize) -> RamTrailStatus {
+    RamTrailStatus {
+        observed_generation: Some(1),
+        applied_generation: Some(1),
+        conditions: conditions(offset),
+        account_id: text(20),
+        trail_name: text(36),
+        home_region: text(40),
+        trail_arn: text(200),
+        log_store_name: text(63),
+        project_name: text(63),
+        retention_days: Some(180),
+        copy_job_name: text(64),
+        management_policy: Some(ManagementPolicy::Enforce),
+        claim: Some(claim()),
+        pending_create: Some(pending()),
+        applied: Some(AppliedTrail {
+            logging: Some(Logging::Stopped),
+            events: Some(EventSelection::Read),
+            store_retention_days: Some(1),
+            copy: Some(AppliedCopy {
+                log_store_name: "a".repeat(63),
+                services: vec!["s".repeat(64); 64],
+                role_arn: "r".repeat(256),
+                from_time: Some(i64::MAX),
+            }),
+            index_types: vec!["k".repeat(128); 64],
+        }),
+        data_since: text(30),
+        last_tamper: Some(tamper()),
+        unrepaired: vec![
+            Unrepaired {
+                field: "f".repeat(64),
+                what: "w".repeat(1024),
+                declared: "d".repeat(1024),
+            };
+            16
+        ],
+        plan: longest_plan(),
+    }
+}
+
 #[tokio::test]
 async fn every_status_that_can_be_written_is_accepted_whole() {
     let kubectl = api_server::kubectl();
     let namespace = api_server::namespace(&kubectl, "status");
     let client = api_server::client(kubectl.kubeconfig()).await;
-    let text = |n: usize| Some("a".repeat(n));
-    let plan = vec!["x".repeat(512); 30];
 
     let project = AuditProject::new(
         "p-project",
@@ -439,87 +534,11 @@ async fn every_status_that_can_be_written_is_accepted_whole() {
         },
     );
     for offset in (0..reason::ALL.len()).step_by(7) {
-        let status = AuditProjectStatus {
-            observed_generation: Some(i64::MAX),
-            applied_generation: Some(2),
-            conditions: conditions(offset),
-            account_id: text(20),
-            project_name: text(63),
-            arn: text(200),
-            endpoint: text(120),
-            management_policy: Some(ManagementPolicy::Observe),
-            claim: Some(claim()),
-            pending_create: Some(pending()),
-            applied: Some(AppliedProject {
-                tag_keys: vec!["é".repeat(128); 20],
-                description: Some("é".repeat(512)),
-            }),
-            data_since: text(30),
-            last_tamper: Some(tamper()),
-            plan: plan.clone(),
-        };
+        let status = longest_project_status(offset);
         status_survives(&Api::namespaced(client.clone(), &namespace), &project, &status).await;
-        let status = AuditLogStoreStatus {
-            observed_generation: Some(1),
-            applied_generation: Some(1),
-            conditions: conditions(offset),
-            account_id: text(20),
-            log_store_name: text(63),
-            project_name: text(63),
-            arn: text(200),
-            management_policy: Some(ManagementPolicy::Enforce),
-            retention_days: Some(3650),
-            shard_count: Some(i32::MAX),
-            claim: Some(claim()),
-            pending_create: Some(pending()),
-            applied: Some(AppliedLogStore {
-                retention_days: Some(30),
-                index_types: vec!["k".repeat(128); 64],
-            }),
-            data_since: text(30),
-            last_tamper: Some(tamper()),
-            plan: plan.clone(),
-        };
+        let status = longest_log_store_status(offset);
         status_survives(&Api::namespaced(client.clone(), &namespace), &store, &status).await;
-        let status = RamTrailStatus {
-            observed_generation: Some(1),
-            applied_generation: Some(1),
-            conditions: conditions(offset),
-            account_id: text(20),
-            trail_name: text(36),
-            home_region: text(40),
-            trail_arn: text(200),
-            log_store_name: text(63),
-            project_name: text(63),
-            retention_days: Some(180),
-            copy_job_name: text(64),
-            management_policy: Some(ManagementPolicy::Enforce),
-            claim: Some(claim()),
-            pending_create: Some(pending()),
-            applied: Some(AppliedTrail {
-                logging: Some(Logging::Stopped),
-                events: Some(EventSelection::Read),
-                store_retention_days: Some(1),
-                copy: Some(AppliedCopy {
-                    log_store_name: "a".repeat(63),
-                    services: vec!["s".repeat(64); 64],
-                    role_arn: "r".repeat(256),
-                    from_time: Some(i64::MAX),
-                }),
-                index_types: vec!["k".repeat(128); 64],
-            }),
-            data_since: text(30),
-            last_tamper: Some(tamper()),
-            unrepaired: vec![
-                Unrepaired {
-                    field: "f".repeat(64),
-                    what: "w".repeat(1024),
-                    declared: "d".repeat(1024),
-                };
-                16
-            ],
-            plan: plan.clone(),
-        };
+        let status = longest_trail_status(offset);
         status_survives(&Api::namespaced(client.clone(), &namespace), &trail, &status).await;
     }
 }

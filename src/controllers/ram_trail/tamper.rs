@@ -392,21 +392,22 @@ mod tests {
 
     #[test]
     fn what_is_still_weak_or_was_not_looked_at_stays_open() {
-        let weaken: [(&str, fn(&mut Observed)); 11] = [
+        type Weaken = fn(&mut Observed);
+        let weaken: [(&str, Weaken); 11] = [
             ("mark", |o| o.mark = Mark::Unowned),
             ("trail", |o| {
-                o.trail.as_mut().unwrap().create_time = "later".to_owned()
+                o.trail.as_mut().unwrap().create_time = "later".to_owned();
             }),
             ("trail", |o| o.trail = None),
             ("role", |o| o.role = Role::NotLooked),
             ("events", |o| {
-                o.trail.as_mut().unwrap().events = Some(EventSelection::Write)
+                o.trail.as_mut().unwrap().events = Some(EventSelection::Write);
             }),
             ("regions", |o| {
-                "one".clone_into(&mut o.trail.as_mut().unwrap().trail_region)
+                "one".clone_into(&mut o.trail.as_mut().unwrap().trail_region);
             }),
             ("destination", |o| {
-                "other".clone_into(&mut o.trail.as_mut().unwrap().project_arn)
+                "other".clone_into(&mut o.trail.as_mut().unwrap().project_arn);
             }),
             ("store", |o| o.store = Store::NotLooked),
             ("logging", |o| o.trail.as_mut().unwrap().on = false),

@@ -17,6 +17,9 @@ use crate::stack::{
 use crate::support::{ACCOUNT, CREDENTIALS, KEY, OTHER_ACCOUNT, SECRET, World, wait};
 use crate::trail_support::{self, PROJECT, STORE, TRAIL, copy_to};
 
+/// What a cell does.
+type Run = fn(Kind);
+
 /// The grace of worlds in which a deletion has to wait for it.
 const GRACE: Duration = Duration::from_secs(2);
 /// The flag for it.
@@ -176,7 +179,7 @@ pub fn points() -> Vec<Point> {
                 ));
             }
         }
-        let only_delete: [(&str, fn(Kind)); 4] = [
+        let only_delete: [(&str, Run); 4] = [
             ("hung-cloud", hung_cloud),
             ("forbidden-after-gone", forbidden_after_gone),
             ("adopted", adopted),
@@ -184,7 +187,7 @@ pub fn points() -> Vec<Point> {
         ];
         for (name, cell) in only_delete {
             points.push(Point::new(format!("deletion/{kind}/delete/{name}"), move || {
-                cell(kind)
+                cell(kind);
             }));
         }
     }
@@ -686,12 +689,12 @@ fn orders() -> Vec<Point> {
         for policies in all_policies(&kinds) {
             let named: Vec<String> = policies
                 .iter()
-                .map(|(kind, policy)| format!("{}{}", initial(*kind), initial(*policy)))
+                .map(|(kind, policy)| format!("{}{}", initial(kind), initial(policy)))
                 .collect();
             let mut sequences: Vec<(String, Vec<Kind>, Pace)> = permutations(&kinds)
                 .into_iter()
                 .map(|order| {
-                    let name: String = order.iter().map(|kind| initial(*kind)).collect();
+                    let name: String = order.iter().map(initial).collect();
                     (name, order, Pace::OneByOne)
                 })
                 .collect();
@@ -713,7 +716,7 @@ fn orders() -> Vec<Point> {
     points
 }
 
-fn initial(name: impl ToString) -> char {
+fn initial(name: &impl ToString) -> char {
     name.to_string().chars().next().unwrap()
 }
 

@@ -42,7 +42,7 @@ impl Field {
         let mut path = self.kind.object().0.to_owned();
         for step in &self.steps {
             match step {
-                Step::Member(name) => path += &format!(".{name}"),
+                Step::Member(name) => path.extend([".", name.as_str()]),
                 Step::Item => path += "[]",
                 Step::Key => path += "{key}",
                 Step::Value => path += "{value}",

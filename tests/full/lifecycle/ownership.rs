@@ -15,6 +15,9 @@ use crate::support::{
 };
 use crate::trail_support::{PROJECT, STORE, TRAIL, trail_spec};
 
+/// What a cell does.
+type Run = fn(Kind);
+
 const OTHER_CLUSTER: &str = "other-cluster";
 /// Whoever waits for the grace hangs.
 const LONG: &str = "--deletion-grace=1h";
@@ -45,7 +48,7 @@ pub fn points() -> Vec<Point> {
                 move || mark_changes_while_down(kind, change),
             ));
         }
-        let cells: [(&str, fn(Kind)); 8] = [
+        let cells: [(&str, Run); 8] = [
             (
                 "mark-of-another-cluster/before-confirmation",
                 mark_before_confirmation,

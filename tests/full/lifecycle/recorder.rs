@@ -94,7 +94,7 @@ fn relay(client: TcpStream, server: TcpStream, stream: Stream) {
     let (from_server, to_server) = (server.try_clone().unwrap(), server);
     thread::spawn(move || {
         copy(from_client, &to_server, |bytes| {
-            stream.lock().unwrap().extend(bytes)
+            stream.lock().unwrap().extend(bytes);
         });
         to_server.shutdown(Shutdown::Write).ok();
     });

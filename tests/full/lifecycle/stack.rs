@@ -249,7 +249,7 @@ pub fn mark(world: &World, kind: Kind) -> Option<String> {
 /// The mark that an object of a cluster has to write (decisions 4), worked out here once more.
 pub fn mark_of(cluster: &str, kind: Kind, namespace: &str, name: &str) -> String {
     let digest = Sha256::digest(format!("{}/{namespace}/{name}", kind.object().0).as_bytes());
-    let digest: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex::encode(&digest[..16]);
     format!("{cluster}/{digest}")
 }
 

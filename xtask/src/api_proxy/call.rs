@@ -168,8 +168,8 @@ mod tests {
             ("GET", "/readyz".to_owned(), "", "", ["get", "", "", "", ""]),
         ];
         for (method, path, query, body, expected) in table {
-            let (a, b, c, d, e) = read(method, &path, query, body);
-            assert_eq!([a, b, c, d, e], own(expected), "{method} {path}?{query}");
+            let found: [String; 5] = read(method, &path, query, body).into();
+            assert_eq!(found, own(expected), "{method} {path}?{query}");
         }
     }
 

@@ -61,6 +61,17 @@ enum Target<'a> {
     },
 }
 
+/// What several conditions ask of one log, worked out once.
+#[derive(Default)]
+struct Memo<'a> {
+    /// JSON fields.
+    parsed: BTreeMap<&'a str, Option<Value>>,
+    /// What the full-text index covers, in the case that it compares in.
+    text: Option<String>,
+    /// The words of that.
+    words: Option<Vec<String>>,
+}
+
 /// A search bound to an index.
 #[derive(Debug)]
 pub struct Evaluator<'a> {
@@ -114,58 +125,59 @@ impl<'a> Evaluator<'a> {
 
     /// Whether the log matches.
     pub fn matches(&self, log: Log<'_>) -> bool {
-        let mut parsed = BTreeMap::new();
-        self.node(self.search, log, &mut parsed)
+        self.node(self.search, log, &mut Memo::default())
     }
 
-    fn node(&self, node: &'a Node, log: Log<'_>, parsed: &mut BTreeMap<&'a str, Option<Value>>) -> bool {
+    fn node(&self, node: &'a Node, log: Log<'_>, memo: &mut Memo<'a>) -> bool {
         match node {
             Node::All => true,
-            Node::And(left, right) => self.node(left, log, parsed) && self.node(right, log, parsed),
-            Node::Or(left, right) => self.node(left, log, parsed) || self.node(right, log, parsed),
-            Node::Not(inner) => !self.node(inner, log, parsed),
+            Node::And(left, right) => self.node(left, log, memo) && self.node(right, log, memo),
+            Node::Or(left, right) => self.node(left, log, memo) || self.node(right, log, memo),
+            Node::Not(inner) => !self.node(inner, log, memo),
             Node::Term(Term {
                 field: None, asks, ..
-            }) => self.full_text(asks, log),
+            }) => self.full_text(asks, log, memo),
             Node::Term(Term {
                 field: Some(field),
                 asks,
                 ..
-            }) => self.field(field, asks, log, parsed),
+            }) => self.field(field, asks, log, memo),
         }
     }
 
-    fn full_text(&self, asks: &Test, log: Log<'_>) -> bool {
+    fn full_text(&self, asks: &Test, log: Log<'_>, memo: &mut Memo<'a>) -> bool {
         let Some(line) = &self.index.line else {
             return false;
         };
-        let searched: Vec<&str> = log
-            .fields
-            .iter()
-            .filter(|(name, _)| !line.exclude.contains(name))
-            .filter(|(name, _)| line.include.is_empty() || line.include.contains(name))
-            .map(|(_, value)| value.as_str())
-            .collect();
+        let searched = || {
+            log.fields
+                .iter()
+                .filter(|(name, _)| !line.exclude.contains(name))
+                .filter(|(name, _)| line.include.is_empty() || line.include.contains(name))
+                .map(|(_, value)| value.as_str())
+        };
         // Words may come from different fields, a phrase must stand in one.
         if matches!(asks, Test::Phrase(_)) {
-            return searched
-                .iter()
-                .any(|value| text_matches(&line.analyzer, asks, value));
+            return searched().any(|value| text_matches(&line.analyzer, asks, value));
         }
-        let words: Vec<String> = searched
-            .iter()
-            .flat_map(|value| line.analyzer.words(value))
-            .collect();
-        words_match(&line.analyzer, asks, &words)
+        let text = memo.text.get_or_insert_with(|| {
+            let text = searched().collect::<Vec<_>>().join("\n");
+            if line.analyzer.case_sensitive {
+                text
+            } else {
+                text.to_lowercase()
+            }
+        });
+        if lacks(&line.analyzer, asks, text) {
+            return false;
+        }
+        let words = memo
+            .words
+            .get_or_insert_with(|| searched().flat_map(|value| line.analyzer.words(value)).collect());
+        words_match(&line.analyzer, asks, words)
     }
 
-    fn field(
-        &self,
-        field: &'a str,
-        asks: &Test,
-        log: Log<'_>,
-        parsed: &mut BTreeMap<&'a str, Option<Value>>,
-    ) -> bool {
+    fn field(&self, field: &'a str, asks: &Test, log: Log<'_>, memo: &mut Memo<'a>) -> bool {
         match self.target(field) {
             None => false,
             Some(Target::Reserved) => {
@@ -188,7 +200,8 @@ impl<'a> Evaluator<'a> {
                 path,
                 kind,
             }) => {
-                let document = parsed
+                let document = memo
+                    .parsed
                     .entry(key)
                     .or_insert_with(|| stored(log, key).and_then(|text| serde_json::from_str(text).ok()));
                 let Some(leaf) = document.as_ref().and_then(|document| leaf(document, path)) else {
@@ -331,6 +344,18 @@ fn number_matches(asks: &Test, value: &str) -> bool {
             })
         }
     }
+}
+
+/// Whether the text, in the case that the analyzer compares in, cannot hold what is asked: a word stands in it as it is. Much
+/// cheaper than its words. Where letters may change with their case in other ways it says no.
+fn lacks(analyzer: &Analyzer, asks: &Test, text: &str) -> bool {
+    let (Test::Word(wanted) | Test::Quoted(wanted)) = asks else {
+        return false;
+    };
+    if !wanted.is_ascii() || (matches!(asks, Test::Word(_)) && wanted.contains(['*', '?'])) {
+        return false;
+    }
+    analyzer.words(wanted).iter().any(|word| !text.contains(word))
 }
 
 fn text_matches(analyzer: &Analyzer, asks: &Test, value: &str) -> bool {
