@@ -394,7 +394,7 @@ impl Run<'_> {
         let reply = reading.reply().map_err(|kind| *kind)?;
         read(&reply).map_err(|reason| ErrorKind::Undecodable {
             status: 200,
-            excerpt: clean(&reason, 200),
+            excerpt: clean(&redacted(&credential, &reason), 200),
         })
     }
 
@@ -628,7 +628,7 @@ impl Reading<'_> {
             .or_else(|| self.header("x-acs-request-id"))
             .map(str::to_owned)
             .or_else(|| field(&self.json()?, &["RequestId", "requestId"]))?;
-        Some(clean(&id, 64)).filter(|id| !id.is_empty())
+        Some(clean(&redacted(self.credential, &id), 64)).filter(|id| !id.is_empty())
     }
 
     /// The answer of a success, or what went wrong.
@@ -678,8 +678,8 @@ impl Reading<'_> {
             .map(Duration::from_millis);
         Some(RawApiError {
             status,
-            code,
-            message: self.redacted(&message.unwrap_or_default()),
+            code: redacted(self.credential, &code),
+            message: redacted(self.credential, &message.unwrap_or_default()),
             request_id: self.request_id(),
             retry_after,
         })
@@ -688,27 +688,29 @@ impl Reading<'_> {
     fn undecodable(&self, status: u16) -> ErrorKind {
         // A page that is not the service's own may repeat the request's headers.
         let beginning = &self.response.body[..self.response.body.len().min(4096)];
-        let text = self.redacted(&String::from_utf8_lossy(beginning));
+        let text = redacted(self.credential, &String::from_utf8_lossy(beginning));
         let excerpt = match clean(&text, 160) {
             empty if empty.is_empty() => "empty body".to_owned(),
             text => text,
         };
         ErrorKind::Undecodable { status, excerpt }
     }
+}
 
-    /// The text without the keys of this call, should anything repeat them.
-    fn redacted(&self, text: &str) -> String {
-        let token = self
-            .credential
-            .security_token
-            .as_ref()
-            .map(ExposeSecret::expose_secret);
-        [Some(self.credential.secret.expose_secret()), token]
-            .into_iter()
-            .flatten()
-            .filter(|secret| secret.len() >= 4)
-            .fold(text.to_owned(), |text, secret| text.replace(secret, "<redacted>"))
-    }
+/// The text without the keys of this call, should anything repeat them. It is cleaned before: characters that are dropped later
+/// must not stand within a key.
+fn redacted(credential: &Credential, text: &str) -> String {
+    let token = credential
+        .security_token
+        .as_ref()
+        .map(ExposeSecret::expose_secret);
+    [Some(credential.secret.expose_secret()), token]
+        .into_iter()
+        .flatten()
+        .filter(|secret| secret.len() >= 4)
+        .fold(clean(text, text.len()), |text, secret| {
+            text.replace(secret, "<redacted>")
+        })
 }
 
 /// The first of these fields that holds text.

@@ -521,8 +521,16 @@ async fn a_call_without_budget_in_its_time_is_throttled_and_not_sent() {
 
 #[tokio::test]
 async fn secrets_repeated_by_the_cloud_do_not_come_through() {
-    let echo = "unexpected header very-secret-key in request";
-    for step in [log_error(400, "ParameterInvalid", echo), response(403, &[], echo)] {
+    let whole = "unexpected header very-secret-key in request";
+    let split = "unexpected header very-\u{200b}secret\u{feff}-key in request";
+    for step in [
+        log_error(400, "ParameterInvalid", whole),
+        log_error(400, "ParameterInvalid", split),
+        log_error(400, "very-secret-key", whole),
+        response(403, &[], whole),
+        response(403, &[], split),
+        response(403, &[("x-log-requestid", "very-secret-key")], whole),
+    ] {
         let stage = Stage::new([step]);
         let error = stage
             .clients
