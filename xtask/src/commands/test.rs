@@ -393,7 +393,7 @@ fn deny() -> Result<Outcome> {
 
 /// Tests of one program that run at a time. Tests of the operator mostly wait for it, so more of them than cores
 /// go side by side; beyond this the API server itself becomes the bottleneck of two cores.
-const TEST_THREADS: &str = "4";
+const TEST_THREADS: &str = "6";
 
 /// Histories of the model test in the long tier.
 const MODEL_RUNS: &str = "10000";
