@@ -210,11 +210,6 @@ impl Cluster {
         self.scopes.iter().flat_map(|scope| scope.projects.state())
     }
 
-    /// All log stores.
-    pub fn log_stores(&self) -> impl Iterator<Item = Arc<AuditLogStore>> + '_ {
-        self.scopes.iter().flat_map(|scope| scope.log_stores.state())
-    }
-
     /// All trails.
     pub fn trails(&self) -> impl Iterator<Item = Arc<RamTrail>> + '_ {
         self.scopes.iter().flat_map(|scope| scope.trails.state())

@@ -184,8 +184,9 @@ fn hold_name(pass: &Pass<RamTrail>, access: &Access, project: &AuditProject) -> 
     };
     let cluster = &pass.ctx.cluster;
     let rivals: Vec<Declarer> = cluster
-        .trails()
-        .filter(|other| other.uid() != me.uid() && other.effective_name() == me.effective_name())
+        .trails_named(me.effective_name())
+        .iter()
+        .filter(|other| other.uid() != me.uid())
         .filter(|other| {
             match other
                 .status
@@ -201,12 +202,9 @@ fn hold_name(pass: &Pass<RamTrail>, access: &Access, project: &AuditProject) -> 
                     .is_some_and(|theirs| is_in_account(&theirs, project, &access.account)),
             }
         })
-        .map(|other| Declarer::from(&*other))
+        .map(|other| Declarer::from(&**other))
         .collect();
-    pass.ctx
-        .names
-        .claim(&name, &Declarer::from(me), &rivals)
-        .only_holder(&format!("Trail {}", me.effective_name()))
+    pass.hold_name(&name, &rivals, &format!("Trail {}", me.effective_name()))
 }
 
 fn wanted(pass: &Pass<RamTrail>, access: &Access) -> Wanted {
