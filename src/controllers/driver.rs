@@ -41,7 +41,7 @@ const FAILURES_IN_TERMINATING: u32 = 3;
 /// children a moment later, and without it they could neither delete nor release what they hold.
 const CHILDREN_MAY_FOLLOW: Duration = Duration::from_secs(5);
 
-/// Children that hold something in the cloud, and need this object to settle it.
+/// Children that hold something in the cloud, which is to be settled before this object goes.
 #[derive(Debug, Default)]
 pub struct Children {
     /// Those that are being deleted with their cloud side: this object must outlive them.
@@ -75,7 +75,7 @@ pub trait Kind: Related {
     /// The object is being deleted: settle the cloud side by its deletionPolicy. Gone is settled.
     fn release(pass: &mut Pass<Self>) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// The children that need this object to delete their cloud side.
+    /// The children that this object should outlive.
     fn children(pass: &Pass<Self>) -> Children;
 
     /// What is left in the cloud when the object goes without settling it: ARN or name. `None`: nothing.
@@ -405,7 +405,7 @@ async fn delete<K: Kind>(pass: &mut Pass<K>) -> Result<End, Failure> {
     let left = CHILDREN_MAY_FOLLOW.saturating_sub(asked.elapsed());
     if !children.others.is_empty() && !left.is_zero() {
         let text = format!(
-            "Waits a moment in case {} is to be deleted too: afterwards nothing can settle what it holds",
+            "Waits a moment in case {} is to be deleted too: it would have to go first",
             named(&children.others)
         );
         deleting(pass, &text).await?;
