@@ -12,23 +12,9 @@ use std::path::Path;
 use ramtrail::aliyun::LogStoreName;
 use serde_json::{Value, json};
 use support::{ACCOUNT, CREDENTIALS, OPERATOR_NAMESPACE, Row, SECRET, USER, World, api_server};
-use trail_support::{prepare, ram_as};
+use trail_support::{CALLS, prepare, ram_as};
 use xtask::control_plane::{ControlPlane, Options, free_port};
 
-/// What decisions 9 counts: project 2, store 3, trail 3, role 1, copy job 2.
-const CALLS: [&str; 11] = [
-    "CreateETL",
-    "CreateIndex",
-    "CreateLogStore",
-    "CreateProject",
-    "CreateServiceLinkedRole",
-    "CreateTrail",
-    "StartETL",
-    "StartLogging",
-    "TagResources",
-    "TagResources",
-    "TagResources",
-];
 const PROJECT: (&str, &str) = ("AuditProject", "ai-workload-audit-trail");
 const STORE: (&str, &str) = ("AuditLogStore", "ai-workload-log-store");
 const TRAIL: (&str, &str) = ("RamTrail", "ai-workload-ram-access");

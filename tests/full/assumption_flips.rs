@@ -23,25 +23,11 @@ use ramtrail::api::v1alpha1::RamTrail;
 use serde_json::{Value, json};
 use support::{Row, World, wait};
 use trail_support::{
-    KIND, PROJECT, STORE, TRAIL, apply_project, apply_store, apply_trail, copy_to, deliver, job, prepare,
-    project, rows, store, trail, trail_store, until_trail,
+    CALLS, KIND, PROJECT, STORE, TRAIL, apply_project, apply_store, apply_trail, copy_to, deliver, job,
+    prepare, project, rows, store, trail, trail_store, until_trail,
 };
 
 const NEVER_MADE_AGAIN: (&str, &str) = ("actiontrail.store.recreated", "never");
-/// What decisions 9 counts for the seed's stack.
-const CALLS: [&str; 11] = [
-    "CreateETL",
-    "CreateIndex",
-    "CreateLogStore",
-    "CreateProject",
-    "CreateServiceLinkedRole",
-    "CreateTrail",
-    "StartETL",
-    "StartLogging",
-    "TagResources",
-    "TagResources",
-    "TagResources",
-];
 
 /// One open question as the register has it; read by this test alone, with no type of the emulator.
 #[derive(Clone, Debug, Default)]

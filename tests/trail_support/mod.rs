@@ -23,6 +23,20 @@ pub const STORE: &str = "ai-logs";
 pub const COPY_ROLE: &str = "ramtrail-copy";
 /// Kind under test.
 pub const KIND: &str = "RamTrail";
+/// What the cloud is asked to change for the whole stack, sorted (decisions 9): project 2, store 3, trail 3, role 1, copy job 2.
+pub const CALLS: [&str; 11] = [
+    "CreateETL",
+    "CreateIndex",
+    "CreateLogStore",
+    "CreateProject",
+    "CreateServiceLinkedRole",
+    "CreateTrail",
+    "StartETL",
+    "StartLogging",
+    "TagResources",
+    "TagResources",
+    "TagResources",
+];
 
 const ADMIN_KEY: &str = "LTAIadminKey00000001";
 const ADMIN_SECRET: &str = "secretOfTheAdministrator001";

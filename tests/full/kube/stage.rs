@@ -9,23 +9,8 @@ use serde_json::{Value, json};
 
 use crate::support::{World, wait};
 use crate::trail_support::{
-    PROJECT, STORE, TRAIL, apply_project, apply_store, apply_trail, copy_to, deliver, prepare, project,
+    CALLS, PROJECT, STORE, TRAIL, apply_project, apply_store, apply_trail, copy_to, deliver, prepare, project,
 };
-
-/// What the cloud is asked to change for the whole stack, sorted: project 2, store 3, trail 3, role 1, copy job 2.
-pub const CALLS: [&str; 11] = [
-    "CreateETL",
-    "CreateIndex",
-    "CreateLogStore",
-    "CreateProject",
-    "CreateServiceLinkedRole",
-    "CreateTrail",
-    "StartETL",
-    "StartLogging",
-    "TagResources",
-    "TagResources",
-    "TagResources",
-];
 
 /// The objects of the stack: kind, plural name, name.
 pub const OBJECTS: [(&str, &str, &str); 3] = [
