@@ -4,6 +4,7 @@
 //! what comes from the cluster (the namespace, the cluster's id) is an argument of [`RunArgs::settings`].
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
@@ -109,6 +110,30 @@ pub struct RunArgs {
         help_heading = IDENTITY
     )]
     pub identity_namespaces: Option<Vec<String>>,
+
+    /// Names of Log Service projects that may be managed with the operator's own credentials, separated by commas; `*` stands for any
+    /// characters, `audit-*` for all that begin so. Nothing is allowed that is not listed
+    #[arg(
+        long,
+        value_name = "PATTERNS",
+        env = "RAMTRAIL_IDENTITY_PROJECTS",
+        value_delimiter = ',',
+        value_parser = parse_pattern,
+        help_heading = IDENTITY
+    )]
+    pub identity_projects: Vec<Pattern>,
+
+    /// ARNs of RAM roles that trails may name where the operator's own credentials are used, separated by commas; `*` stands for any
+    /// characters. Nothing is allowed that is not listed
+    #[arg(
+        long,
+        value_name = "PATTERNS",
+        env = "RAMTRAIL_IDENTITY_ROLES",
+        value_delimiter = ',',
+        value_parser = parse_pattern,
+        help_heading = IDENTITY
+    )]
+    pub identity_roles: Vec<Pattern>,
 
     /// Namespaces to look at, separated by commas [default: all]
     #[arg(
@@ -247,6 +272,10 @@ pub struct Settings {
     pub namespace: String,
     /// Namespaces whose objects may use the operator's own identity.
     pub identity_namespaces: BTreeSet<String>,
+    /// Projects that may be managed with it.
+    pub identity_projects: Vec<Pattern>,
+    /// Roles that objects may name with it: ARNs.
+    pub identity_roles: Vec<Pattern>,
     /// Namespaces to look at; empty means all.
     pub watch_namespaces: BTreeSet<String>,
     /// One address for all cloud services, for tests and gateways.
@@ -282,10 +311,77 @@ impl Settings {
         self.identity_namespaces.contains(namespace)
     }
 
+    /// Whether a project of this name may be managed with the operator's own identity, where that may be used at all.
+    pub fn may_manage_project(&self, name: &str) -> bool {
+        self.identity_projects.iter().any(|pattern| pattern.matches(name))
+    }
+
+    /// Whether an object may name this role where the operator's own identity is used.
+    pub fn may_name_role(&self, arn: &str) -> bool {
+        self.identity_roles.iter().any(|pattern| pattern.matches(arn))
+    }
+
     /// Whether objects of a namespace are looked at.
     pub fn watches(&self, namespace: &str) -> bool {
         self.watch_namespaces.is_empty() || self.watch_namespaces.contains(namespace)
     }
+}
+
+/// An entry of an allow-list: a text in which `*` stands for any characters, also none. Letters in either case are the same, as
+/// in names of RAM roles.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Pattern(String);
+
+impl Pattern {
+    /// A pattern.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether the whole text is what the pattern says.
+    pub fn matches(&self, text: &str) -> bool {
+        let (pattern, text) = (self.0.to_ascii_lowercase(), text.to_ascii_lowercase());
+        let mut parts = pattern.split('*');
+        let Some(rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
+            return false;
+        };
+        let mut parts: Vec<&str> = parts.collect();
+        let Some(last) = parts.pop() else {
+            return rest.is_empty();
+        };
+        let mut rest = rest;
+        for part in parts {
+            let Some(at) = rest.find(part) else { return false };
+            rest = &rest[at + part.len()..];
+        }
+        rest.ends_with(last)
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The entries of a list that say something: an empty flag lists nothing.
+fn listed(patterns: &[Pattern]) -> Vec<Pattern> {
+    patterns
+        .iter()
+        .filter(|pattern| !pattern.is_empty())
+        .cloned()
+        .collect()
+}
+
+fn parse_pattern(text: &str) -> Result<Pattern, String> {
+    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err("a pattern has no spaces: names and ARNs have none".to_owned());
+    }
+    Ok(Pattern::new(text))
 }
 
 /// How the lease is held.
@@ -334,6 +430,8 @@ impl RunArgs {
             cluster_id: None,
             namespace: None,
             identity_namespaces: None,
+            identity_projects: Vec::new(),
+            identity_roles: Vec::new(),
             watch_namespaces: Vec::new(),
             cloud_endpoint: None,
             cloud_ca_file: None,
@@ -398,6 +496,8 @@ impl RunArgs {
             cluster_id,
             namespace: namespace.to_owned(),
             identity_namespaces,
+            identity_projects: listed(&self.identity_projects),
+            identity_roles: listed(&self.identity_roles),
             watch_namespaces: self
                 .watch_namespaces
                 .iter()
@@ -685,6 +785,56 @@ mod tests {
             .settings(id(), "ramtrail-system");
         assert!(settings.identity_namespaces.is_empty());
         assert!(!settings.may_use_own_identity("ramtrail-system"));
+    }
+
+    #[test]
+    fn a_pattern_is_about_the_whole_text() {
+        for (pattern, text) in [
+            ("audit", "audit"),
+            ("*", ""),
+            ("*", "anything"),
+            ("audit-*", "audit-"),
+            ("audit-*", "audit-eu"),
+            ("*-audit", "eu-audit"),
+            ("a*b*c", "a-b-b-c"),
+            ("a**b", "ab"),
+            ("*aa", "aaa"),
+            (
+                "acs:ram::*:role/AliyunLogETLRole",
+                "acs:ram::123:role/aliyunlogetlrole",
+            ),
+        ] {
+            assert!(Pattern::new(pattern).matches(text), "{pattern} {text}");
+        }
+        for (pattern, text) in [
+            ("", "a"),
+            ("audit", "audit-eu"),
+            ("audit", "an-audit"),
+            ("audit-*", "audi"),
+            ("*-audit", "audit"),
+            ("a*ba*a", "aba"),
+            ("a*a", "a"),
+            ("a.b", "axb"),
+            ("acs:ram::123:role/*", "acs:ram::1234:role/x"),
+        ] {
+            assert!(!Pattern::new(pattern).matches(text), "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn without_allow_lists_the_own_identity_may_do_nothing() {
+        let settings = parse(&["--identity-projects=", "--identity-roles="])
+            .unwrap()
+            .settings(id(), "ns");
+        assert!(!settings.may_manage_project("audit") && !settings.may_manage_project(""));
+        assert!(!settings.may_name_role("acs:ram::1:role/r"));
+        let settings = Settings::new(id(), "ns");
+        assert!(!settings.may_manage_project("audit") && !settings.may_name_role("acs:ram::1:role/r"));
+        let args = parse(&["--identity-projects=a-*,b", "--identity-roles=acs:ram::1:role/r"]).unwrap();
+        let settings = args.settings(id(), "ns");
+        assert!(settings.may_manage_project("a-x") && settings.may_manage_project("b"));
+        assert!(!settings.may_manage_project("c") && settings.may_name_role("acs:ram::1:role/R"));
+        assert!(parse(&["--identity-projects=a b"]).is_err());
     }
 
     #[test]

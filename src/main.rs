@@ -127,6 +127,8 @@ async fn operate(args: &RunArgs) -> anyhow::Result<()> {
         cluster_id = %settings.cluster_id,
         namespace = settings.namespace,
         identity_namespaces = ?settings.identity_namespaces,
+        identity_projects = ?settings.identity_projects,
+        identity_roles = ?settings.identity_roles,
         watch_namespaces = ?settings.watch_namespaces,
         network = %settings.network,
         cloud_endpoint = settings.cloud_endpoint.as_ref().map(tracing::field::display),

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use xtask::assets::{self, Tool};
 
 use ramtrail::api;
-use ramtrail::config::{self, Cli, RunArgs};
+use ramtrail::config::{self, Cli, Pattern, RunArgs};
 
 const NAMESPACE: &str = "ramtrail-system";
 const KINDS: [&str; 3] = ["auditprojects", "auditlogstores", "ramtrails"];
@@ -373,6 +373,9 @@ fn default_values_are_the_defaults_of_the_flags() {
         namespace: Some(NAMESPACE.to_owned()),
         http_listen: "0.0.0.0:8080".parse().unwrap(),
         log_format: config::LogFormat::Json,
+        // Denied without the chart, which by default lets only the operator's own namespace use the identity.
+        identity_projects: vec![Pattern::new("*")],
+        identity_roles: vec![Pattern::new("*")],
         ..RunArgs::defaults()
     };
     assert_eq!(format!("{args:?}"), format!("{expected:?}"));
@@ -383,6 +386,8 @@ fn every_value_reaches_the_operator() {
     let objects = render(&[
         r#"clusterID="prod-1""#,
         r#"identityNamespaces=["a","b"]"#,
+        r#"identityProjects=["audit-*","one"]"#,
+        r#"identityRoles=["acs:ram::1:role/copy"]"#,
         r#"network="vpc""#,
         r#"cloudEndpoint="https://gateway.example""#,
         "logServiceRate=3",
@@ -406,6 +411,9 @@ fn every_value_reaches_the_operator() {
     let args = parse(&arguments(&objects));
     assert_eq!(args.cluster_id.as_ref().unwrap().as_str(), "prod-1");
     assert_eq!(args.identity_namespaces.as_deref().unwrap(), ["a", "b"]);
+    let patterns = ["audit-*", "one"].map(Pattern::new);
+    assert_eq!(args.identity_projects, patterns);
+    assert_eq!(args.identity_roles, [Pattern::new("acs:ram::1:role/copy")]);
     assert_eq!(args.network.to_string(), "vpc");
     assert_eq!(
         args.cloud_endpoint.as_ref().unwrap().to_string(),
@@ -472,11 +480,19 @@ fn every_value_reaches_the_operator() {
 }
 
 #[test]
-fn an_empty_identity_list_denies_and_none_means_the_own_namespace() {
-    assert_eq!(parse(&arguments(&render(&[]))).identity_namespaces, None);
-    let denied = parse(&arguments(&render(&["identityNamespaces=[]"])));
+fn an_empty_identity_list_denies_and_the_chart_sets_its_own() {
+    let usual = parse(&arguments(&render(&[])));
+    assert_eq!(usual.identity_namespaces, None, "the operator's own");
+    let settings = usual.settings("c".parse().unwrap(), NAMESPACE);
+    assert!(settings.may_manage_project("any") && settings.may_name_role("acs:ram::1:role/any"));
+    let denied = parse(&arguments(&render(&[
+        "identityNamespaces=[]",
+        "identityProjects=[]",
+        "identityRoles=[]",
+    ])));
     let settings = denied.settings("c".parse().unwrap(), NAMESPACE);
     assert!(!settings.may_use_own_identity(NAMESPACE));
+    assert!(!settings.may_manage_project("any") && !settings.may_name_role("acs:ram::1:role/any"));
 }
 
 #[test]

@@ -95,7 +95,7 @@ reasons! {
     CREDENTIALS_INVALID = "CredentialsInvalid";
     /// The credentials have expired.
     CREDENTIALS_EXPIRED = "CredentialsExpired";
-    /// This namespace may not use the operator's own identity.
+    /// The operator's own identity may not be used in this namespace, for this project, or with this role.
     IDENTITY_NOT_ALLOWED = "IdentityNotAllowed";
     /// The credentials belong to another account than before, or than `spec.accountID`.
     ACCOUNT_CHANGED = "AccountChanged";

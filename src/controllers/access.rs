@@ -2,7 +2,7 @@
 //! used here.
 //!
 //! Deny by default: an object uses the Secret it names in its own namespace, or the operator's identity where the
-//! operator's flags allow it. After every change of credentials GetCallerIdentity is the first call; credentials of
+//! operator's flags allow it, for this namespace and this project. After every change of credentials GetCallerIdentity is the first call; credentials of
 //! another account than before are never used.
 
 use std::collections::{HashMap, HashSet};
@@ -23,7 +23,7 @@ use crate::aliyun::{
 use crate::api::CREDENTIALS_LABEL;
 use crate::api::condition::reason;
 use crate::api::v1alpha1::AuditProject;
-use crate::config::Settings;
+use crate::config::{Pattern, Settings};
 
 /// Which credentials: what caches and polls are keyed by. Holds no secret.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -135,7 +135,7 @@ impl Gate {
             .map_err(|error| Failure::stalled(reason::INVALID_SPEC, format!("spec.projectName: {error}")))?;
         let entry = match &project.spec.credentials {
             Some(credentials) => self.of_secret(&namespace, &credentials.secret_ref.name).await?,
-            None => self.own(&namespace, settings)?,
+            None => self.own(&namespace, &name, settings)?,
         };
         let clients = self.cloud.clients(Arc::clone(&entry.source), &region);
         let identity = entry
@@ -169,13 +169,23 @@ impl Gate {
         lock(&self.entries).retain(|place, _| place.is_none() || used.contains(place));
     }
 
-    fn own(&self, namespace: &str, settings: &Settings) -> Result<Entry, Failure> {
+    fn own(&self, namespace: &str, project: &ProjectName, settings: &Settings) -> Result<Entry, Failure> {
         if !settings.may_use_own_identity(namespace) {
             return Err(Failure::stalled(
                 reason::IDENTITY_NOT_ALLOWED,
                 format!(
                     "Objects in namespace {namespace} may not use the operator's own identity. Set spec.credentials.secretRef to a Secret \
                      with credentials, or add the namespace to --identity-namespaces of the operator"
+                ),
+            ));
+        }
+        if !settings.may_manage_project(project.as_str()) {
+            return Err(Failure::stalled(
+                reason::IDENTITY_NOT_ALLOWED,
+                format!(
+                    "Project {project} may not be managed with the operator's own identity: --identity-projects of the operator allows {}. Set \
+                     spec.credentials.secretRef to a Secret with credentials, or add the project to --identity-projects",
+                    allowed(&settings.identity_projects)
                 ),
             ));
         }
@@ -248,6 +258,15 @@ impl Gate {
         lock(&self.entries).insert(place, entry.clone());
         entry
     }
+}
+
+/// An allow-list in words.
+pub fn allowed(patterns: &[Pattern]) -> String {
+    if patterns.is_empty() {
+        return "none".to_owned();
+    }
+    let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
+    patterns.join(", ")
 }
 
 /// Whether the API server could have an object of this name (RFC 1123 subdomain).

@@ -48,7 +48,7 @@ use crate::aliyun::log_service::Taggable;
 use crate::api::condition::{DELIVERING, Status, find, reason};
 use crate::api::v1alpha1::{AuditProject, Claim, CopyTo, DeletionPolicy, Origin, RamTrail, RamTrailStatus};
 use crate::config::Settings;
-use crate::controllers::access::Access;
+use crate::controllers::access::{Access, CredentialId, allowed};
 use crate::controllers::acquisition::{self, Found, Release};
 use crate::controllers::audit_project::is_in_account;
 use crate::controllers::driver::{Children, Kind};
@@ -238,6 +238,16 @@ fn wanted_copy(pass: &Pass<RamTrail>, access: &Access, copy: &CopyTo) -> Result<
             stalls,
         })
     };
+    let settings = &pass.ctx.settings;
+    if access.credential == CredentialId::Operator && !settings.may_name_role(&copy.role_arn) {
+        let text = format!(
+            "spec.copyTo.roleARN: {} may not be used together with the operator's own identity: --identity-roles of the operator allows {}. \
+             Name a role that is allowed, add this one to --identity-roles, or set spec.credentials.secretRef of the AuditProject",
+            copy.role_arn,
+            allowed(&settings.identity_roles)
+        );
+        return blocked(reason::IDENTITY_NOT_ALLOWED, text, true);
+    }
     let Some(store) = pass.ctx.cluster.log_store(&namespace, name) else {
         let text = format!(
             "There is no AuditLogStore {name} in namespace {namespace}, into which events are to be copied"

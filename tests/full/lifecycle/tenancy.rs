@@ -12,7 +12,7 @@ use crate::support::{
     ACCOUNT, CREDENTIALS, KEY, OPERATOR_NAMESPACE, OTHER_ACCOUNT, REGION, SECRET, World, project_spec,
     store_spec, wait,
 };
-use crate::trail_support::{PROJECT, STORE, TRAIL, trail_spec};
+use crate::trail_support::{PROJECT, STORE, TRAIL, copy_to, trail_spec};
 
 /// The matrix.
 pub fn points() -> Vec<Point> {
@@ -33,9 +33,18 @@ pub fn points() -> Vec<Point> {
             move || references_stay_in_the_namespace(reference),
         ));
     }
-    let cells: [(&str, fn()); 9] = [
+    for (name, flag) in OTHER_PROJECTS {
+        points.push(Point::new(
+            format!("tenancy/identity/project-{name}"),
+            move || {
+                project_is_not_listed(flag);
+            },
+        ));
+    }
+    let cells: [(&str, fn()); 10] = [
         ("identity/allowed", identity_is_allowed),
         ("identity/taken-away", identity_is_taken_away),
+        ("identity/role-not-listed", role_is_not_listed),
         ("identity/children-elsewhere", children_elsewhere_do_not_inherit),
         ("secret/of-another-namespace", secrets_stay_in_their_namespace),
         ("watch-list", what_is_not_watched_is_left_alone),
@@ -59,6 +68,18 @@ const DENYING: &[(&str, &str)] = &[
     ("another-listed", "--identity-namespaces=another"),
     ("a-longer-name-listed", "--identity-namespaces=NS-x"),
     ("a-beginning-listed", "--identity-namespaces=tenan"),
+];
+
+/// Lets the operator's identity manage whatever it may; said where something else is under test.
+const ANY_PROJECT: &str = "--identity-projects=*";
+
+/// Ways to list projects that do not list this one; `NAME` stands for it.
+const OTHER_PROJECTS: &[(&str, &str)] = &[
+    ("default", ""),
+    ("nothing-listed", "--identity-projects="),
+    ("another-listed", "--identity-projects=another"),
+    ("a-longer-name-listed", "--identity-projects=NAME-*"),
+    ("a-part-listed", "--identity-projects=another,*NAME-x,x-NAME*"),
 ];
 
 fn no_credentials(project: &str) -> Value {
@@ -110,10 +131,82 @@ fn identity_is_allowed() {
         format!("--identity-namespaces={}", world.namespace),
     );
     let mut operator = mighty(&world);
-    operator.start(&world.emulator.url(), &[&watched, &listed]);
+    operator.start(&world.emulator.url(), &[&watched, &listed, ANY_PROJECT]);
     let (object_kind, name) = Kind::Project.object();
     world.apply(object_kind, name, &no_credentials(PROJECT));
     settle(&world, Kind::Project);
+    assert!(!operator.logs().contains(SECRET));
+}
+
+/// The namespace may use the identity, but not for this project: nothing is asked of the cloud.
+fn project_is_not_listed(flag: &str) {
+    let world = World::new("tenant");
+    let flag = flag.replace("NAME", PROJECT);
+    let (watched, listed) = (
+        watch(&[&world.namespace]),
+        format!("--identity-namespaces={}", world.namespace),
+    );
+    let mut flags = vec![watched.as_str(), &listed];
+    flags.extend(Some(flag.as_str()).filter(|flag| !flag.is_empty()));
+    let mut operator = mighty(&world);
+    operator.start(&world.emulator.url(), &flags);
+    let (object_kind, name) = Kind::Project.object();
+    world.apply(object_kind, name, &no_credentials(PROJECT));
+    apply(&world, Kind::Store, Policy::Delete);
+    let stalled = world.condition(object_kind, name, "Stalled", "True", "IdentityNotAllowed");
+    let message = stalled["message"].as_str().unwrap();
+    assert!(
+        message.contains(PROJECT) && message.contains("--identity-projects"),
+        "{message}"
+    );
+    let (store, name) = Kind::Store.object();
+    world.condition(store, name, "Stalled", "True", "IdentityNotAllowed");
+    for kind in [Kind::Store, Kind::Project] {
+        let (object_kind, name) = kind.object();
+        world.delete(object_kind, name);
+        gone(&world, kind);
+    }
+    assert_eq!(world.journal(0).len(), 0, "{}", world.report());
+}
+
+/// Whoever names the role of a copy could let it write elsewhere: a role that is not listed is not handed on, the trail records all
+/// the same, and the role is used as soon as it is listed.
+fn role_is_not_listed() {
+    let world = World::new("tenant");
+    let (watched, listed) = (
+        watch(&[&world.namespace]),
+        format!("--identity-namespaces={}", world.namespace),
+    );
+    let copy = copy_to();
+    let role = copy["roleARN"].as_str().unwrap().to_owned();
+    let flags = [watched.as_str(), listed.as_str(), ANY_PROJECT];
+    let others = format!("--identity-roles={role}-x,acs:ram::*:role/another");
+    let mut operator = mighty(&world);
+    operator.start(&world.emulator.url(), &[&flags[..], &[others.as_str()]].concat());
+    let (object_kind, name) = Kind::Project.object();
+    world.apply(object_kind, name, &no_credentials(PROJECT));
+    apply(&world, Kind::Store, Policy::Retain);
+    let (trail, trail_name) = Kind::Trail.object();
+    world.apply(trail, trail_name, &trail_spec(&json!({"copyTo": copy})));
+    let stalled = world.condition(trail, trail_name, "Stalled", "True", "IdentityNotAllowed");
+    let message = stalled["message"].as_str().unwrap();
+    assert!(
+        message.contains(&role) && message.contains("--identity-roles"),
+        "{message}"
+    );
+    world.eventually("the trail records", || {
+        let found = trail_of(&world, ACCOUNT);
+        match found.as_ref().and_then(|trail| trail["status"].as_str()) {
+            Some("Enable") => Ok(()),
+            _ => Err(format!("{found:?}")),
+        }
+    });
+    assert_eq!(world.count(0, "CreateETL"), 0, "{}", world.report());
+    operator.kill();
+    let role = format!("--identity-roles={role}");
+    operator.start(&world.emulator.url(), &[&flags[..], &[role.as_str()]].concat());
+    settle(&world, Kind::Trail);
+    assert_eq!(world.count(0, "CreateETL"), 1, "{}", world.report());
     assert!(!operator.logs().contains(SECRET));
 }
 
@@ -123,7 +216,7 @@ fn identity_is_taken_away() {
     let watched = watch(&[&world.namespace]);
     let listed = format!("--identity-namespaces={}", world.namespace);
     let mut operator = mighty(&world);
-    operator.start(&world.emulator.url(), &[&watched, &listed]);
+    operator.start(&world.emulator.url(), &[&watched, &listed, ANY_PROJECT]);
     let (object_kind, name) = Kind::Project.object();
     let mut spec = no_credentials(PROJECT);
     spec["deletionPolicy"] = json!("Delete");
@@ -146,7 +239,7 @@ fn children_elsewhere_do_not_inherit() {
     let watched = watch(&[&world.namespace, &second]);
     let listed = format!("--identity-namespaces={}", world.namespace);
     let mut operator = mighty(&world);
-    operator.start(&world.emulator.url(), &[&watched, &listed]);
+    operator.start(&world.emulator.url(), &[&watched, &listed, ANY_PROJECT]);
     let (object_kind, name) = Kind::Project.object();
     world.apply(object_kind, name, &no_credentials(PROJECT));
     settle(&world, Kind::Project);
