@@ -34,7 +34,7 @@ use xtask::process::Signal;
 use xtask::temp_dir::TempDir;
 
 /// Bounds a failure only: the machine may be busy building.
-pub const DEADLINE: Duration = Duration::from_secs(120);
+pub const DEADLINE: Duration = Duration::from_secs(300);
 const STEP: Duration = Duration::from_millis(100);
 
 /// The account of the operator's keys.
