@@ -71,12 +71,12 @@ struct Stage {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    build()?;
-    let start = Instant::now();
     println!(
         "{}",
         terminal::paint(Style::Bold, "ramtrail: an audit trail, declared, kept and proved")
     );
+    build()?;
+    let start = Instant::now();
     let mut stage = set_up(args)?;
     if let Err(error) = tell(&mut stage) {
         // What the operator says of it is gone with its folder.
@@ -108,9 +108,11 @@ fn tell(stage: &mut Stage) -> Result<()> {
     people::attack(stage)
 }
 
+/// With cargo's own progress: the first build takes minutes.
 fn build() -> Result<()> {
+    terminal::heading("Operator and emulator are built");
     let status = cargo()
-        .args(["build", "--quiet", "--workspace", "--bins"])
+        .args(["build", "--workspace", "--bins"])
         .status()
         .context("cannot run cargo")?;
     if !status.success() {
