@@ -6,6 +6,7 @@
 //!
 //! - [`workspace`]: where the checkout, the built binaries and the cache are
 //! - [`assets`]: kube-apiserver, kube-controller-manager, kubectl, etcd and helm, built once
+//! - [`crates`]: programs from crates.io, built once
 //! - [`chart`]: the README of the Helm chart
 //! - [`python`]: the environment of the official SDKs
 //! - [`process`]: child processes that cannot outlive us
@@ -22,6 +23,7 @@ pub mod api_proxy;
 pub mod assets;
 pub mod chart;
 pub mod control_plane;
+pub mod crates;
 pub mod emulator;
 pub mod kubeconfig;
 pub mod kubectl;

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 use xtask::assets::{self, Tool};
 use xtask::control_plane::{ControlPlane, Options, TEST_KUBECONFIG};
+use xtask::crates::{self, Program};
 use xtask::python::Python;
 use xtask::share::{self, Share};
 use xtask::terminal::{self, Style};
@@ -48,7 +49,7 @@ enum Part {
     Fmt,
     /// clippy finds nothing on any target
     Clippy,
-    /// Bans, licences and sources of dependencies (needs cargo-deny; left out where it is missing)
+    /// Bans, licences and sources of dependencies
     Deny,
     /// Binaries and test programs are built
     Build,
@@ -259,7 +260,6 @@ fn commit() -> Option<String> {
 #[derive(Debug)]
 enum Outcome {
     Passed(String),
-    LeftOut(String),
 }
 
 pub(crate) fn run(args: &Args) -> ExitCode {
@@ -344,7 +344,6 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 fn row(part: Part, result: &Result<Outcome>, time: Duration) -> Vec<String> {
     let (verdict, said) = match result {
         Ok(Outcome::Passed(said)) => (terminal::paint(Style::Good, "passed"), said.clone()),
-        Ok(Outcome::LeftOut(why)) => (terminal::paint(Style::Warn, "left out"), why.clone()),
         Err(error) => (terminal::paint(Style::Bad, "FAILED"), error.to_string()),
     };
     let said = said.lines().next().unwrap_or_default().to_owned();
@@ -376,17 +375,11 @@ fn shown(command: &Command) -> String {
 }
 
 fn deny() -> Result<Outcome> {
-    let found = cargo()
-        .args(["deny", "--version"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    if !found.is_ok_and(|status| status.success()) {
-        println!("cargo-deny is not installed: bans, licences and sources are not checked here");
-        return Ok(Outcome::LeftOut("cargo-deny is not installed".to_owned()));
-    }
+    let program = crates::ensure(Program::CargoDeny)?;
     step(
-        cargo().args(["deny", "check", "bans", "licenses", "sources"]),
+        Command::new(program)
+            .args(["--offline", "check", "bans", "licenses", "sources"])
+            .current_dir(root()),
         "bans, licences, sources",
     )
 }
