@@ -14,6 +14,9 @@ use super::failure::Failure;
 const EVENTS_PER_WINDOW: u32 = 20;
 const EVENT_WINDOW: Duration = Duration::from_secs(600);
 
+/// How long a create that was refused because the name is taken is not sent again, while nothing is shown under the name.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
+
 /// What is remembered of one object.
 #[derive(Debug)]
 pub struct ObjectMemory {
@@ -33,6 +36,8 @@ pub struct ObjectMemory {
     pub doubt: Doubt,
     /// When a create call succeeded whose result has not been seen yet.
     pub created_at: Option<Instant>,
+    /// When a create was refused because the name is taken, while no look shows anything under it.
+    pub taken_at: Option<Instant>,
     /// Since when what the object holds has been missing, in every look.
     pub missing_since: Option<Instant>,
     /// The weakenings that were told and stay.
@@ -52,6 +57,7 @@ impl ObjectMemory {
             claimed_at: None,
             doubt: Doubt::default(),
             created_at: None,
+            taken_at: None,
             missing_since: None,
             tampers: Tampers::default(),
             events: (now, 0),
@@ -66,6 +72,13 @@ impl ObjectMemory {
         }
         self.events.1 += 1;
         self.events.1 <= EVENTS_PER_WINDOW
+    }
+
+    /// Whether a create was refused so recently, because the name is taken, that sending it once more is too early: what has
+    /// the name, or had it a moment ago, may still be shown, or go.
+    pub fn is_taken(&self, now: Instant) -> bool {
+        self.taken_at
+            .is_some_and(|at| now.saturating_duration_since(at) < ASK_AGAIN)
     }
 
     /// What the object holds is missing at `now`: since when, if it was missing in the look before too.

@@ -292,6 +292,7 @@ impl<K: Managed> Pass<K> {
         let mut memory = lock(&self.memory);
         memory.claimed_at = Some(Instant::now());
         memory.created_at = None;
+        memory.taken_at = None;
         memory.missing_since = None;
     }
 

@@ -284,6 +284,9 @@ fn may_create(
     if created.is_some_and(|at| at.elapsed() < VISIBILITY) {
         return Err(invisible(name));
     }
+    if lock(&pass.memory).is_taken(Instant::now()) {
+        return Err(taken(name));
+    }
     if *decision == Decision::CreateAgain && !pass.is_gone() {
         return Err(Failure::waiting_soon(
             reason::AWAITING_VISIBILITY,
@@ -350,7 +353,7 @@ async fn converge(
         acquire(pass, &observed, origin, target.owner).await;
     }
     for step in &steps {
-        apply(pass, target, &mut observed, &step.action).await?;
+        apply(pass, target, &mut observed, step, decision).await?;
     }
     tell_changes(pass, &steps, decision, drift).await;
     tell_drift(pass, drift, true).await;
@@ -569,11 +572,8 @@ async fn create(
     match pass.create(access, doing, call).await {
         // A store name is taken within its project only, so it will be shown.
         Err(failure) if failure.class() == Some(Class::AlreadyExists) => {
-            lock(&pass.memory).created_at = Some(Instant::now());
-            return Err(Failure::waiting_soon(
-                reason::AWAITING_VISIBILITY,
-                format!("Log store {name} exists and is not shown by Log Service yet"),
-            ));
+            lock(&pass.memory).taken_at = Some(Instant::now());
+            return Err(taken(name));
         }
         Err(failure) if failure.class() == Some(Class::NotFound) => {
             return Err(Failure::waiting_soon(
@@ -589,6 +589,14 @@ async fn create(
     observe::store(pass, access, name)
         .await?
         .ok_or_else(|| invisible(name))
+}
+
+/// Log Service refused a create because the store exists, and shows none.
+fn taken(name: &LogStoreName) -> Failure {
+    Failure::waiting_soon(
+        reason::AWAITING_VISIBILITY,
+        format!("Log store {name} exists and is not shown by Log Service yet"),
+    )
 }
 
 /// Writes the mark and reads it back.
@@ -638,33 +646,17 @@ async fn apply(
     pass: &mut Pass<AuditLogStore>,
     target: Target<'_>,
     observed: &mut Observed,
-    action: &Action,
+    step: &Step<Action>,
+    decision: &Decision,
 ) -> Result<(), Failure> {
     let Target { access, name, .. } = target;
     let project = &access.project;
     let log_service = access.clients.protective().log_service;
-    let result = match action {
+    let result = match &step.action {
         // Both are done before.
         Action::Create { .. } | Action::Mark => Ok(()),
-        Action::Update {
-            retention_days,
-            forbid_anonymous,
-        } => {
-            let mut store = observed.store.clone();
-            if let Some(days) = retention_days {
-                store.set_retention_days((*days).into());
-            }
-            if *forbid_anonymous {
-                store.set_anonymous_writing(false);
-            }
-            let doing = format!("update log store {name} of project {project}");
-            let done = pass
-                .change(doing, log_service.update_log_store(project, name, &store))
-                .await;
-            if done.is_ok() {
-                observed.store = store;
-            }
-            done.map(|_| ())
+        Action::Update { retention_days, .. } => {
+            update(pass, target, observed, *retention_days, step.effect).await
         }
         Action::CreateIndex(index) => {
             let doing = format!("create the index of log store {name} of project {project}");
@@ -682,17 +674,70 @@ async fn apply(
                 done => done.map(|_| observed.seen.index = Some(index.clone())),
             }
         }
-        Action::UpdateIndex(index) => {
-            let doing = format!("restore the index of log store {name} of project {project}");
-            pass.change(doing, log_service.update_index(project, name, index))
-                .await
-                .map(|_| observed.seen.index = Some(index.clone()))
-        }
+        Action::UpdateIndex(_) => restore_index(pass, target, observed, decision).await,
     };
     match result {
         Err(failure) if failure.class() == Some(Class::NotFound) => Err(invisible(name)),
         result => result,
     }
+}
+
+/// Sends the configuration. It goes whole and the cloud does not compare, so it is read anew right before: what somebody raised
+/// since the visit looked stays raised.
+async fn update(
+    pass: &mut Pass<AuditLogStore>,
+    target: Target<'_>,
+    observed: &mut Observed,
+    retention_days: Option<i32>,
+    effect: Effect,
+) -> Result<(), Failure> {
+    let Target { access, name, .. } = target;
+    let Some(fresh) = observe::store(pass, access, name)
+        .await?
+        .filter(|fresh| fresh.create_time == observed.create_time)
+    else {
+        return Err(invisible(name));
+    };
+    let now = plan::update_of(&fresh.seen, retention_days, effect);
+    observed.seen.retention_days = now.days_after(&fresh.seen);
+    observed.seen.anonymous_writing = false;
+    observed.store = fresh.store;
+    if let Some(days) = now.retention_days {
+        observed.store.set_retention_days(days.into());
+    }
+    if now.forbid_anonymous {
+        observed.store.set_anonymous_writing(false);
+    }
+    if now.is_nothing() {
+        return Ok(());
+    }
+    let doing = format!("update log store {name} of project {}", access.project);
+    let log_service = access.clients.protective().log_service;
+    let call = log_service.update_log_store(&access.project, name, &observed.store);
+    pass.change(doing, call).await.map(|_| ())
+}
+
+/// Sends the index with what it lacks, as it is now.
+async fn restore_index(
+    pass: &mut Pass<AuditLogStore>,
+    target: Target<'_>,
+    observed: &mut Observed,
+    decision: &Decision,
+) -> Result<(), Failure> {
+    let Target { access, name, .. } = target;
+    let project = &access.project;
+    let log_service = access.clients.protective().log_service;
+    let doing = format!("read the index of log store {name} of project {project}");
+    let fresh = pass.read(doing, log_service.get_index(project, name)).await?;
+    let typed = plan::typed_before(pass.status.applied.as_ref(), decision);
+    let repair = index_preset::repair(&fresh, typed);
+    if !repair.missing.is_empty() {
+        let doing = format!("restore the index of log store {name} of project {project}");
+        pass.change(doing, log_service.update_index(project, name, &repair.index))
+            .await?;
+    }
+    observed.seen.index = Some(repair.index);
+    Ok(())
 }
 
 async fn acquire(pass: &mut Pass<AuditLogStore>, observed: &Observed, origin: Origin, owner: &Owner) {

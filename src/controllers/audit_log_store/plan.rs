@@ -181,7 +181,7 @@ pub fn plan(wanted: &Wanted<'_>, decision: &Decision, seen: Option<&Seen>) -> Re
 
 /// The keys of the index whose type is known to have been ours. What is taken over, or was made anew under the name, has
 /// no such history.
-fn typed_before<'a>(applied: Option<&'a AppliedLogStore>, decision: &Decision) -> &'a [String] {
+pub fn typed_before<'a>(applied: Option<&'a AppliedLogStore>, decision: &Decision) -> &'a [String] {
     match decision {
         Decision::Keep | Decision::Contested => applied.map_or(&[], |applied| &applied.index_types),
         Decision::Create | Decision::CreateAgain | Decision::Take(_) => &[],
@@ -237,6 +237,42 @@ fn plan_update(
             forbid_anonymous: seen.anonymous_writing,
         };
         plan.push(effect, "retentionDays", parts.join(", "), action);
+    }
+}
+
+/// What an update is to change in a store as it is found right before.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Update {
+    /// Retention in days, where it is to change.
+    pub retention_days: Option<i32>,
+    /// Whether writing without a signature is to be switched off.
+    pub forbid_anonymous: bool,
+}
+
+impl Update {
+    /// Whether there is nothing to send.
+    pub fn is_nothing(self) -> bool {
+        self == Self::default()
+    }
+
+    /// The retention of the store after it.
+    pub fn days_after(self, found: &Seen) -> Option<i64> {
+        self.retention_days.map(i64::from).or(found.retention_days)
+    }
+}
+
+/// What is left of a planned update, for a store that may have changed since: somebody raised it meanwhile, and only a planned
+/// reduction lowers.
+pub fn update_of(found: &Seen, retention_days: Option<i32>, effect: Effect) -> Update {
+    let days = retention_days.filter(|target| {
+        found.retention_days.is_none_or(|found| match effect {
+            Effect::Reduce => found != i64::from(*target),
+            _ => found < i64::from(*target),
+        })
+    });
+    Update {
+        retention_days: days,
+        forbid_anonymous: found.anonymous_writing,
     }
 }
 

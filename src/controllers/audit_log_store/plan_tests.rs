@@ -382,3 +382,35 @@ proptest! {
         prop_assert_eq!(again.steps, vec![]);
     }
 }
+
+#[test]
+fn an_update_lowers_nothing_that_was_raised_since_it_was_planned() {
+    let (days, nothing) = (Some(60), Update::default());
+    let sent = Update {
+        retention_days: days,
+        ..nothing
+    };
+    for (found, effect, wanted) in [
+        (30, Effect::Protect, sent),
+        (60, Effect::Protect, nothing),
+        (365, Effect::Protect, nothing),
+        (365, Effect::Reduce, sent),
+        (60, Effect::Reduce, nothing),
+        (30, Effect::Reduce, sent),
+    ] {
+        assert_eq!(
+            update_of(&seen(found), days, effect),
+            wanted,
+            "{found} {effect:?}"
+        );
+    }
+    // An update about anonymous writing alone leaves the days as they are by now.
+    let mut open = seen(365);
+    open.anonymous_writing = true;
+    let forbid = update_of(&open, None, Effect::Protect);
+    assert_eq!(
+        (forbid.forbid_anonymous, forbid.days_after(&open)),
+        (true, Some(365))
+    );
+    assert!(update_of(&seen(365), None, Effect::Protect).is_nothing());
+}

@@ -17,6 +17,7 @@ use crate::controllers::marks::own_marks;
 use crate::controllers::object::Managed;
 use crate::controllers::ownership::{KEY_PREFIX, Mark, OWNER_KEY, Owner, Spelling};
 use crate::controllers::pass::second;
+use crate::controllers::plan::Step;
 
 /// The decision about what was seen, as both kinds ask for it.
 fn decide<S: Subject>(
@@ -544,6 +545,24 @@ impl LogStores {
         let result = sim.change(pass, what, move |cloud, _| {
             change(cloud.0.as_mut().ok_or(Code::Missing)?)
         });
+        Self::or_waits(result)
+    }
+
+    /// Sends a whole setting, merged from the look right before.
+    fn put(
+        sim: &mut Sim<Self>,
+        pass: &Pass<Self>,
+        what: &str,
+        basis: StoreCloud,
+        change: impl FnOnce(&mut Store) -> Result<(), Code> + 'static,
+    ) -> Result<(), Halt> {
+        let result = sim.put(pass, what, basis, move |cloud, _| {
+            change(cloud.0.as_mut().ok_or(Code::Missing)?)
+        });
+        Self::or_waits(result)
+    }
+
+    fn or_waits(result: Result<(), Halt>) -> Result<(), Halt> {
         match result {
             Err(Halt::Refused(Code::Missing | Code::Exists)) => Err(Halt::Waiting),
             result => result,
@@ -554,18 +573,28 @@ impl LogStores {
         sim: &mut Sim<Self>,
         pass: &Pass<Self>,
         seen: &mut store_plan::Seen,
-        action: store_plan::Action,
+        found: &Found,
+        decision: &Decision,
+        step: Step<store_plan::Action>,
     ) -> Result<(), Halt> {
-        match action {
+        match step.action {
             store_plan::Action::Create { .. } | store_plan::Action::Mark => Ok(()),
-            store_plan::Action::Update {
-                retention_days,
-                forbid_anonymous,
-            } => {
-                // The whole configuration as it was seen is sent.
-                let days = retention_days.map(i64::from).or(seen.retention_days);
-                let anonymous = seen.anonymous_writing && !forbid_anonymous;
-                Self::on_store(sim, pass, "UpdateLogStore", move |store| {
+            store_plan::Action::Update { retention_days, .. } => {
+                // The whole configuration as it is seen right before is sent.
+                let basis = sim.look("the store once more")?;
+                let fresh = basis.0.as_ref().ok_or(Halt::Waiting)?;
+                if !found.create_times.contains(&Sim::<Self>::time(fresh.created)) {
+                    return Err(Halt::Waiting);
+                }
+                let fresh = Self::seen(fresh);
+                let now = store_plan::update_of(&fresh, retention_days, step.effect);
+                let days = now.days_after(&fresh);
+                seen.retention_days = days;
+                let anonymous = fresh.anonymous_writing && !now.forbid_anonymous;
+                if now.is_nothing() {
+                    return Ok(());
+                }
+                Self::put(sim, pass, "UpdateLogStore", basis, move |store| {
                     store.days = days.unwrap_or(store.days);
                     store.anonymous = anonymous;
                     Ok(())
@@ -581,9 +610,17 @@ impl LogStores {
                     Ok(())
                 })
             }
-            store_plan::Action::UpdateIndex(index) => {
+            store_plan::Action::UpdateIndex(_) => {
+                let basis = sim.look("the index once more")?;
+                let fresh = basis.0.as_ref().and_then(|store| store.index.as_ref());
+                let typed = store_plan::typed_before(pass.status.applied.as_ref(), decision);
+                let repair = index_preset::repair(fresh.ok_or(Halt::Waiting)?, typed);
+                let index = repair.index;
                 seen.index = Some(index.clone());
-                Self::on_store(sim, pass, "UpdateIndex", move |store| {
+                if repair.missing.is_empty() {
+                    return Ok(());
+                }
+                Self::put(sim, pass, "UpdateIndex", basis, move |store| {
                     *store.index.as_mut().ok_or(Code::Missing)? = index;
                     Ok(())
                 })
@@ -614,7 +651,7 @@ impl LogStores {
         });
         match created {
             Err(Halt::Refused(Code::Exists)) => {
-                sim.process.created_at = Some(sim.now);
+                sim.process.taken_at = Some(sim.now);
                 return Err(Halt::Waiting);
             }
             result => result?,
@@ -796,7 +833,7 @@ impl Subject for LogStores {
             sim.acquired(pass, claim);
         }
         for step in steps {
-            Self::take(sim, pass, &mut seen, step.action)?;
+            Self::take(sim, pass, &mut seen, &found, &decision, step)?;
         }
         if decision != Decision::Contested {
             pass.status.applied = Some(AppliedLogStore {

@@ -27,6 +27,8 @@ pub const ACCOUNT: &str = "1234567890123456";
 pub const LAG: i64 = 20;
 /// How long a create that succeeded is waited for, as the kinds have it.
 const VISIBILITY: i64 = 120;
+/// How long a create that was refused because the name is taken is not sent again.
+const ASK_AGAIN: i64 = 30;
 /// How long something must be missing, as the visit has it.
 const GONE: i64 = 5;
 /// Until a claim is final.
@@ -267,6 +269,8 @@ impl From<Failure> for Halt {
 /// What one process of the operator remembers of the object.
 pub struct Process<M> {
     pub created_at: Option<i64>,
+    /// When a create was refused because the name is taken.
+    pub taken_at: Option<i64>,
     pub missing_since: Option<i64>,
     pub claimed_at: Option<i64>,
     pub kind: M,
@@ -280,6 +284,7 @@ impl<M: Default> Process<M> {
     fn new(listed: usize) -> Self {
         Self {
             created_at: None,
+            taken_at: None,
             missing_since: None,
             claimed_at: None,
             kind: M::default(),
@@ -301,7 +306,27 @@ pub struct Pass<S: Subject> {
     version: usize,
 }
 
-type Landing<C> = Box<dyn FnOnce(&mut C, i64) -> Result<(), Code>>;
+type Change<C> = Box<dyn FnOnce(&mut C, i64) -> Result<(), Code>>;
+
+/// A call on its way that the cloud takes late.
+struct Landing<S: Subject> {
+    what: String,
+    call: Change<S::Cloud>,
+    sender: Sender<S>,
+}
+
+/// What a call was sent from, by which is judged whether it may take away what it takes.
+struct Sender<S: Subject> {
+    object: S::Object,
+    /// The version whose spec it follows.
+    opened: usize,
+    /// Since which version a wanted value counts as fallen, by field.
+    settled: BTreeMap<&'static str, usize>,
+    first: usize,
+    /// The cloud as the sender could know it at best: what was raised later, until the call landed, it takes away unknowing. The
+    /// cloud compares nothing, so that alone is forgiven.
+    basis: S::Cloud,
+}
 
 /// The world.
 pub struct Sim<S: Subject> {
@@ -314,7 +339,7 @@ pub struct Sim<S: Subject> {
     /// them from ours.
     pub mistakable: usize,
     cloud: Vec<(i64, S::Cloud)>,
-    landings: Vec<(i64, Landing<S::Cloud>)>,
+    landings: Vec<(i64, Landing<S>)>,
     /// All versions of the object, oldest first; nothing where it was gone.
     copies: Vec<Option<S::Object>>,
     /// Since which version a wanted value counts as fallen, by field.
@@ -495,10 +520,12 @@ impl<S: Subject> Sim<S> {
                 .partition(|(due, _)| *due <= self.now);
             self.landings = flying;
             for (_, landing) in landed {
-                let mut next = self.live().clone();
-                let result = landing(&mut next, self.now);
-                self.say(format!("a late call lands: {result:?}"));
+                let before = self.live().clone();
+                let mut next = before.clone();
+                let result = (landing.call)(&mut next, self.now);
+                self.say(format!("{} lands late: {result:?}", landing.what));
                 if result.is_ok() {
+                    self.judge_losses(&landing.what, &landing.sender, &before, &next);
                     self.show(next);
                 }
             }
@@ -565,7 +592,18 @@ impl<S: Subject> Sim<S> {
         what: &str,
         call: impl FnOnce(&mut S::Cloud, i64) -> Result<(), Code> + 'static,
     ) -> Result<(), Halt> {
-        self.send(pass, what, true, call)
+        self.send(pass, what, true, None, call)
+    }
+
+    /// A change that sends a whole setting, merged from what was read right before: `basis`.
+    pub fn put(
+        &mut self,
+        pass: &Pass<S>,
+        what: &str,
+        basis: S::Cloud,
+        call: impl FnOnce(&mut S::Cloud, i64) -> Result<(), Code> + 'static,
+    ) -> Result<(), Halt> {
+        self.send(pass, what, true, Some(basis), call)
     }
 
     /// A deletion: like a change, but never late, since what a late one hits nobody can foresee.
@@ -575,7 +613,7 @@ impl<S: Subject> Sim<S> {
         what: &str,
         call: impl FnOnce(&mut S::Cloud, i64) -> Result<(), Code> + 'static,
     ) -> Result<(), Halt> {
-        self.send(pass, what, false, call)
+        self.send(pass, what, false, None, call)
     }
 
     fn send(
@@ -583,6 +621,7 @@ impl<S: Subject> Sim<S> {
         pass: &Pass<S>,
         what: &str,
         may_be_late: bool,
+        basis: Option<S::Cloud>,
         call: impl FnOnce(&mut S::Cloud, i64) -> Result<(), Code> + 'static,
     ) -> Result<(), Halt> {
         let met = self.meets();
@@ -592,13 +631,29 @@ impl<S: Subject> Sim<S> {
             Some(Fault::CallLost) => return Err(Halt::Doubt),
             Some(Fault::Refused) => return Err(Halt::Refused(Code::Denied)),
             // A deletion is never late here: what a late one hits nobody can foresee.
-            Some(Fault::Lands(seconds)) if may_be_late => {
-                self.landings.push((self.now + seconds, Box::new(call)));
-                return Err(Halt::Doubt);
-            }
-            Some(Fault::DiesAndLands(seconds)) if may_be_late => {
-                self.landings.push((self.now + seconds, Box::new(call)));
-                return Err(Halt::Died);
+            _ => {}
+        }
+        // What sends no setting whole takes away nothing that it does not name: it is judged by what every look could show.
+        let sender = Sender {
+            object: pass.object.clone(),
+            opened: pass.opened,
+            settled: self.settled.clone(),
+            first: self.first(),
+            basis: basis.unwrap_or_else(|| self.shown_to_all()),
+        };
+        match met {
+            Some(Fault::Lands(seconds) | Fault::DiesAndLands(seconds)) if may_be_late => {
+                let landing = Landing {
+                    what: what.to_owned(),
+                    call: Box::new(call),
+                    sender,
+                };
+                self.landings.push((self.now + seconds, landing));
+                return Err(if matches!(met, Some(Fault::Lands(_))) {
+                    Halt::Doubt
+                } else {
+                    Halt::Died
+                });
             }
             _ => {}
         }
@@ -608,23 +663,7 @@ impl<S: Subject> Sim<S> {
         self.say(format!("sends {what}: {result:?}"));
         if result.is_ok() {
             self.changes += 1;
-            // A setting is sent whole, so what changed so late that no look could show it is lost with it.
-            let seen = self.cloud.iter().rev().find(|(at, _)| *at <= self.now - LAG - 4);
-            let shown = S::losses(&seen.unwrap_or(&self.cloud[0]).1, &next);
-            let mut losses = S::losses(&before, &next);
-            losses.retain(|field| shown.contains(field) && !pass.object.is_deleting());
-            for field in losses {
-                let since = self.settled.get(field).copied().unwrap_or_else(|| self.first());
-                let fell = self.copies[since.min(pass.opened)..=pass.opened]
-                    .iter()
-                    .flatten()
-                    .any(|earlier| S::fell(field, earlier, &pass.object));
-                if !fell && !S::falls_by_default(field, self, &pass.object) {
-                    self.breach(format!(
-                        "{what} reduced {field}, and its wanted value did not fall"
-                    ));
-                }
-            }
+            self.judge_losses(what, &sender, &before, &next);
             if let (Some(deleted), None) = (S::thing(&before), S::thing(&next)) {
                 self.must_be_ours(what, deleted);
             }
@@ -639,6 +678,31 @@ impl<S: Subject> Sim<S> {
             Some(Fault::DiesAfter | Fault::DiesAndLands(_)) => Err(Halt::Died),
             Some(Fault::AnswerLost | Fault::Lands(_)) => Err(Halt::Doubt),
             _ => result.map_err(Halt::Refused),
+        }
+    }
+
+    /// The cloud as every look that is over by now was able to show it.
+    fn shown_to_all(&self) -> S::Cloud {
+        let seen = self.cloud.iter().rev().find(|(at, _)| *at <= self.now - LAG - 4);
+        seen.unwrap_or(&self.cloud[0]).1.clone()
+    }
+
+    /// Fails the run if a call took away what the spec did not take away, apart from what its sender could not know of.
+    fn judge_losses(&mut self, what: &str, sender: &Sender<S>, before: &S::Cloud, next: &S::Cloud) {
+        let known = S::losses(&sender.basis, next);
+        let mut losses = S::losses(before, next);
+        losses.retain(|field| known.contains(field) && !sender.object.is_deleting());
+        for field in losses {
+            let since = sender.settled.get(field).copied().unwrap_or(sender.first);
+            let fell = self.copies[since.min(sender.opened)..=sender.opened]
+                .iter()
+                .flatten()
+                .any(|earlier| S::fell(field, earlier, &sender.object));
+            if !fell && !S::falls_by_default(field, self, &sender.object) {
+                self.breach(format!(
+                    "{what} reduced {field}, and its wanted value did not fall"
+                ));
+            }
         }
     }
 
@@ -820,6 +884,9 @@ impl<S: Subject> Sim<S> {
         {
             return Err(Halt::Waiting);
         }
+        if self.is_taken() {
+            return Err(Halt::Waiting);
+        }
         if *decision == Decision::CreateAgain {
             let before = self.process.missing_since;
             self.process.missing_since.get_or_insert(self.now);
@@ -828,6 +895,11 @@ impl<S: Subject> Sim<S> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a create was refused a moment ago because the name is taken.
+    pub fn is_taken(&self) -> bool {
+        self.process.taken_at.is_some_and(|at| self.now - at < ASK_AGAIN)
     }
 
     /// Whether a trail that was just created is still waited for.
@@ -920,6 +992,7 @@ impl<S: Subject> Sim<S> {
         pass.status.set_pending_create(None);
         self.process.claimed_at = Some(self.now);
         self.process.created_at = None;
+        self.process.taken_at = None;
         self.process.missing_since = None;
     }
 

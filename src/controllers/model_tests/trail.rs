@@ -12,7 +12,7 @@ use crate::api::v1alpha1::{
 };
 use crate::controllers::acquisition::{self, Found, Release};
 use crate::controllers::ownership::{Mark, Owner, Spelling};
-use crate::controllers::plan::Step;
+use crate::controllers::plan::{Effect, Step};
 use crate::controllers::ram_trail::copy_script::{self, Filter};
 use crate::controllers::ram_trail::model::{
     ALL_REGIONS, Attempt, Index, Job, JobFound, JobState, Known, Memory, Observed, OtherDestinations,
@@ -188,9 +188,15 @@ fn ask_for_store(cloud: &mut Cloud, now: i64) {
     }
 }
 
-/// What one look at everything showed.
+/// Whether a call may have taken effect.
+fn was_tried(result: Result<(), Halt>) -> bool {
+    matches!(result, Ok(()) | Err(Halt::Doubt))
+}
+
+/// What one look at everything showed, and what else was known.
 struct Looked {
     observed: Observed,
+    known: Known,
     store: Option<(i64, i32)>,
 }
 
@@ -253,7 +259,12 @@ impl Trails {
         if store.is_some() && sim.live().index != Index::Fine {
             observed.index = sim.look("the index")?.index;
         }
-        Ok(Looked { observed, store })
+        let known = Known::default();
+        Ok(Looked {
+            observed,
+            known,
+            store,
+        })
     }
 
     fn known(sim: &mut Sim<Self>, pass: &Pass<Self>, observed: &Observed) -> Known {
@@ -303,7 +314,7 @@ impl Trails {
             _ => (&[] as &[Step<Action>], plan.steps.as_slice()),
         };
         for step in marking {
-            Self::step(sim, pass, wanted, looked, &step.action)?;
+            Self::step(sim, pass, wanted, looked, step)?;
         }
         if let (Some(origin), Some(trail)) = (plan.acquire, &looked.observed.trail) {
             let claim = Claim {
@@ -315,7 +326,7 @@ impl Trails {
             sim.acquired(pass, claim);
         }
         for step in others {
-            Self::step(sim, pass, wanted, looked, &step.action)?;
+            Self::step(sim, pass, wanted, looked, step)?;
         }
         Ok(())
     }
@@ -325,10 +336,10 @@ impl Trails {
         pass: &mut Pass<Self>,
         wanted: &Wanted,
         looked: &Looked,
-        action: &Action,
+        step: &Step<Action>,
     ) -> Result<(), Halt> {
-        let what = action.call();
-        match action.clone() {
+        let (what, planned) = (step.action.call(), step.effect);
+        match step.action.clone() {
             Action::WriteMark => {
                 let mark = wanted.owner.mark(Spelling::Slash);
                 sim.change(pass, what, move |cloud, _| {
@@ -343,11 +354,27 @@ impl Trails {
             }
             Action::CreateRole => Self::create_role(sim, pass),
             Action::CreateTrail => Self::create(sim, pass, wanted.events),
-            Action::UpdateTrail(settings) => {
-                if looked.store.is_none() {
-                    sim.process.kind.store_repair = Some(sim.now);
+            Action::UpdateTrail(_) => {
+                let basis = sim.look("the trail once more")?;
+                let seen = looked.observed.trail.as_ref();
+                let fresh = basis.trail.as_ref().map(|(_, _, trail)| Trail {
+                    on: seen.is_some_and(|seen| seen.on),
+                    ..trail.clone()
+                });
+                if fresh.as_ref().map(|trail| &trail.create_time) != seen.map(|seen| &seen.create_time) {
+                    return Err(Halt::Waiting);
                 }
-                sim.change(pass, what, move |cloud, now| {
+                let observed = Observed {
+                    trail: fresh,
+                    ..looked.observed.clone()
+                };
+                let again = plan::again(wanted, &observed, &looked.known, planned, |action| {
+                    matches!(action, Action::UpdateTrail(_))
+                });
+                let Some(Action::UpdateTrail(settings)) = again.map_err(|_| Halt::Waiting)? else {
+                    return Ok(());
+                };
+                let result = sim.put(pass, what, basis, move |cloud, now| {
                     let (_, _, trail) = cloud.trail.as_mut().ok_or(Code::Missing)?;
                     trail.events = Some(settings.events);
                     trail.trail_region = settings.trail_region;
@@ -356,7 +383,11 @@ impl Trails {
                     trail.others = settings.others;
                     ask_for_store(cloud, now);
                     Ok(())
-                })
+                });
+                if looked.store.is_none() && was_tried(result) {
+                    sim.process.kind.store_repair = Some(sim.now);
+                }
+                result
             }
             Action::StartLogging => {
                 let result = sim.change(pass, what, |cloud, now| {
@@ -373,10 +404,20 @@ impl Trails {
                 cloud.trail.as_mut().ok_or(Code::Missing)?.2.on = false;
                 Ok(())
             }),
-            Action::SetRetention(days) => sim.change(pass, what, move |cloud, _| {
-                cloud.store.as_mut().ok_or(Code::Missing)?.1 = days;
-                Ok(())
-            }),
+            Action::SetRetention(days) => {
+                let basis = sim.look("the store once more")?;
+                let (created, kept) = basis.store.ok_or(Halt::Waiting)?;
+                if looked.store.is_none_or(|(seen, _)| seen != created) {
+                    return Err(Halt::Waiting);
+                }
+                if kept == days || (planned != Effect::Reduce && kept > days) {
+                    return Ok(());
+                }
+                sim.put(pass, what, basis, move |cloud, _| {
+                    cloud.store.as_mut().ok_or(Code::Missing)?.1 = days;
+                    Ok(())
+                })
+            }
             Action::RestoreIndex => {
                 sim.look("the index")?;
                 sim.change(pass, what, |cloud, _| {
@@ -397,21 +438,37 @@ impl Trails {
                     result => result,
                 }
             }
-            Action::UpdateJob(settings) => sim.change(pass, what, move |cloud, _| {
-                let job = cloud.job.as_mut().ok_or(Code::Missing)?;
-                *job = job_of(settings, job.state);
-                Ok(())
-            }),
-            Action::StartJob => {
-                match sim.look("the job")?.job.ok_or(Halt::Waiting)?.state {
-                    JobState::Running => return Ok(()),
-                    JobState::Stopped => {}
-                    JobState::Failed => sim.process.kind.job_start = Some(sim.now),
-                }
-                sim.change(pass, what, |cloud, _| {
-                    cloud.job.as_mut().ok_or(Code::Missing)?.state = JobState::Running;
+            Action::UpdateJob(_) => {
+                let basis = sim.look("the job once more")?;
+                let observed = Observed {
+                    job: Job::Present(basis.job.clone().ok_or(Halt::Waiting)?),
+                    ..looked.observed.clone()
+                };
+                let again = plan::again(wanted, &observed, &looked.known, planned, |action| {
+                    matches!(action, Action::UpdateJob(_))
+                });
+                let Some(Action::UpdateJob(settings)) = again.map_err(|_| Halt::Waiting)? else {
+                    return Ok(());
+                };
+                sim.put(pass, what, basis, move |cloud, _| {
+                    let job = cloud.job.as_mut().ok_or(Code::Missing)?;
+                    *job = job_of(settings, job.state);
                     Ok(())
                 })
+            }
+            Action::StartJob => {
+                let state = sim.look("the job")?.job.ok_or(Halt::Waiting)?.state;
+                if state == JobState::Running {
+                    return Ok(());
+                }
+                let result = sim.change(pass, what, |cloud, _| {
+                    cloud.job.as_mut().ok_or(Code::Missing)?.state = JobState::Running;
+                    Ok(())
+                });
+                if state == JobState::Failed && was_tried(result) {
+                    sim.process.kind.job_start = Some(sim.now);
+                }
+                result
             }
             Action::DeleteJob => Self::delete_job(sim, pass),
         }
@@ -435,7 +492,7 @@ impl Trails {
     }
 
     fn create(sim: &mut Sim<Self>, pass: &mut Pass<Self>, events: EventSelection) -> Result<(), Halt> {
-        if sim.awaits_creation() {
+        if sim.awaits_creation() || sim.is_taken() {
             return Err(Halt::Waiting);
         }
         let first = pass.status.pending_create.is_none();
@@ -465,6 +522,7 @@ impl Trails {
                     pass.status.pending_create = None;
                 }
                 Err(if code == Code::Exists {
+                    sim.process.taken_at = Some(sim.now);
                     Halt::Waiting
                 } else {
                     Halt::Refused(code)
@@ -658,7 +716,8 @@ impl Subject for Trails {
         let wanted = wanted(&pass.object);
         let looked = Self::observe(sim, pass)?;
         let known = Self::known(sim, pass, &looked.observed);
-        let plan = match plan::plan(&wanted, &looked.observed, &known) {
+        let looked = Looked { known, ..looked };
+        let plan = match plan::plan(&wanted, &looked.observed, &looked.known) {
             Decision::Converge(plan) => plan,
             Decision::Blocked(obstacle) => {
                 if obstacle.reason == crate::api::condition::reason::OWNED_BY_ANOTHER {

@@ -7,11 +7,11 @@ use serde_json::json;
 
 use super::copy_script::{self, Filter};
 use super::memory::TrailMemory;
-use super::model::{ALL_REGIONS, JobState, Store, Wanted};
+use super::model::{ALL_REGIONS, Job, JobState, Known, Observed, Store, Wanted};
 use super::observe::{self, Looked};
-use super::plan::{Action, JobSettings, Settings};
+use super::plan::{self, Action, JobSettings, Settings};
 use crate::aliyun::action_trail::{EventRw, TrailSettings};
-use crate::aliyun::log_service::{EtlConfiguration, EtlDefinition, EtlSink, LogQuery, Taggable};
+use crate::aliyun::log_service::{EtlConfiguration, EtlDefinition, EtlSink, LogQuery, LogStore, Taggable};
 use crate::aliyun::{CallInfo, Class, LogStoreName};
 use crate::api::condition::reason;
 use crate::api::v1alpha1::{EventSelection, Origin, RamTrail};
@@ -42,6 +42,8 @@ pub struct Hands<'a> {
     pub wanted: &'a Wanted,
     /// What was seen.
     pub looked: &'a Looked,
+    /// What else the plan was made from.
+    pub known: &'a Known,
 }
 
 impl Hands<'_> {
@@ -88,17 +90,7 @@ impl Hands<'_> {
             Action::WriteMark => self.write_mark(pass).await.map(|()| None),
             Action::CreateRole => create_role(pass, self.access).await.map(|()| None),
             Action::CreateTrail => self.create_trail(pass).await.map(|()| None),
-            Action::UpdateTrail(settings) => {
-                trail_changes(pass);
-                if self.looked.observed.store == Store::Missing {
-                    lock(&pass.memory).slot::<TrailMemory>().store_repair = Some(Instant::now());
-                }
-                let settings = cloud_settings(settings);
-                let call = trails.update_trail(name, &settings);
-                pass.change(format!("update trail {name}"), call)
-                    .await
-                    .map(|answer| Some(answer.call))
-            }
+            Action::UpdateTrail(_) => self.update_trail(pass, step.effect).await,
             Action::StartLogging => {
                 trail_changes(pass);
                 let call = trails.start_logging(name);
@@ -115,10 +107,10 @@ impl Hands<'_> {
                     .await
                     .map(|answer| Some(answer.call))
             }
-            Action::SetRetention(days) => self.set_retention(pass, *days).await.map(Some),
+            Action::SetRetention(days) => self.set_retention(pass, *days, step.effect).await,
             Action::RestoreIndex => self.restore_index(pass).await.map(Some),
             Action::CreateJob(settings) => self.create_job(pass, settings).await.map(Some),
-            Action::UpdateJob(settings) => self.update_job(pass, settings).await.map(Some),
+            Action::UpdateJob(settings) => self.update_job(pass, settings, step.effect).await,
             Action::StartJob => self.start_job(pass).await,
             Action::DeleteJob => delete_job(pass, self.access, name).await.map(|()| None),
         }
@@ -129,6 +121,63 @@ impl Hands<'_> {
             reason::AWAITING_VISIBILITY,
             format!(
                 "Trail {} was created and is not shown by ActionTrail yet",
+                self.wanted.trail_name
+            ),
+        )
+    }
+
+    /// Sends the settings. They go whole and the cloud does not compare, so the trail is read anew right before, and what is
+    /// to be sent is decided anew: what somebody widened since the visit looked stays wide.
+    async fn update_trail(
+        &self,
+        pass: &mut Pass<RamTrail>,
+        planned: Effect,
+    ) -> Result<Option<CallInfo>, Failure> {
+        let name = self.wanted.trail_name.as_str();
+        let seen = self.looked.observed.trail.as_ref();
+        let fresh = observe::described(pass, self.access, name)
+            .await?
+            .map(|trail| observe::model_of(&trail, seen.is_some_and(|seen| seen.on)));
+        if fresh.as_ref().map(|trail| &trail.create_time) != seen.map(|seen| &seen.create_time) {
+            return Err(self.invisible());
+        }
+        let observed = Observed {
+            trail: fresh,
+            ..self.looked.observed.clone()
+        };
+        let again = self.plan_again(&observed, planned, |action| {
+            matches!(action, Action::UpdateTrail(_))
+        })?;
+        let Some(Action::UpdateTrail(settings)) = again else {
+            return Ok(None);
+        };
+        trail_changes(pass);
+        let settings = cloud_settings(&settings);
+        let trails = self.access.clients.protective().action_trail;
+        let call = trails.update_trail(name, &settings);
+        let result = pass.change(format!("update trail {name}"), call).await;
+        if self.looked.observed.store == Store::Missing && was_tried(&result) {
+            lock(&pass.memory).slot::<TrailMemory>().store_repair = Some(Instant::now());
+        }
+        result.map(|answer| Some(answer.call))
+    }
+
+    /// The step that is left of a planned one for what was read anew; nothing when somebody else was faster.
+    fn plan_again(
+        &self,
+        observed: &Observed,
+        planned: Effect,
+        is_it: impl Fn(&Action) -> bool,
+    ) -> Result<Option<Action>, Failure> {
+        plan::again(self.wanted, observed, self.known, planned, is_it).map_err(|_| self.moved())
+    }
+
+    /// Something changed so much while the visit looked that only another look tells what is to be done.
+    fn moved(&self) -> Failure {
+        Failure::waiting_soon(
+            reason::UPDATING,
+            format!(
+                "Trail {} was changed by somebody else at the same moment; it is looked at once more",
                 self.wanted.trail_name
             ),
         )
@@ -168,6 +217,9 @@ impl Hands<'_> {
         if created.is_some_and(|at| at.elapsed() < super::VISIBILITY) {
             return Err(self.invisible());
         }
+        if lock(&pass.memory).is_taken(Instant::now()) {
+            return Err(self.taken());
+        }
         let open = pass.status.pending_create.clone();
         let now = self.access.clients.cloud_now();
         if !open.as_ref().is_some_and(|open| acquisition::is_fresh(open, now)) {
@@ -195,7 +247,8 @@ impl Hands<'_> {
                 if open.is_none() {
                     pass.status.pending_create = None;
                 }
-                Err(self.invisible())
+                lock(&pass.memory).taken_at = Some(Instant::now());
+                Err(self.taken())
             }
             Err(failure) => {
                 if open.is_none() && failure.is_definite() {
@@ -206,21 +259,47 @@ impl Hands<'_> {
         }
     }
 
-    async fn set_retention(&self, pass: &mut Pass<RamTrail>, days: i32) -> Result<CallInfo, Failure> {
+    /// ActionTrail refused to create the trail because it exists, and shows none.
+    fn taken(&self) -> Failure {
+        Failure::waiting_soon(
+            reason::AWAITING_VISIBILITY,
+            format!(
+                "Trail {} exists, as ActionTrail said when it was to be created, and is not shown by it yet",
+                self.wanted.trail_name
+            ),
+        )
+    }
+
+    /// Sends the store's configuration with another retention, as the store is now: what somebody raised since the visit
+    /// looked is lowered only where the spec asks for it.
+    async fn set_retention(
+        &self,
+        pass: &mut Pass<RamTrail>,
+        days: i32,
+        planned: Effect,
+    ) -> Result<Option<CallInfo>, Failure> {
         let name = observe::store_name(&self.wanted.trail_name)?;
-        let Some(mut store) = self.looked.store.clone() else {
-            return Err(self.store_gone(&name));
+        let (project, log_service) = (&self.access.project, self.access.clients.protective().log_service);
+        let doing = format!("read log store {name}");
+        let mut store = match pass.read(doing, log_service.get_log_store(project, &name)).await {
+            Ok(store) => store,
+            Err(failure) if failure.class() == Some(Class::NotFound) => return Err(self.store_gone(&name)),
+            Err(failure) => return Err(failure),
         };
+        let seen = self.looked.store.as_ref().and_then(LogStore::create_time);
+        if store.create_time() != seen {
+            return Err(self.moved());
+        }
+        let kept = store.retention_days();
+        if kept.is_some_and(|kept| {
+            kept == i64::from(days) || (planned != Effect::Reduce && kept > i64::from(days))
+        }) {
+            return Ok(None);
+        }
         store.set_retention_days(i64::from(days));
-        let log_service = self.access.clients.protective().log_service;
-        let call = log_service.update_log_store(&self.access.project, &name, &store);
-        Ok(pass
-            .change(
-                format!("set the retention of log store {name} to {days} days"),
-                call,
-            )
-            .await?
-            .call)
+        let call = log_service.update_log_store(project, &name, &store);
+        let doing = format!("set the retention of log store {name} to {days} days");
+        Ok(Some(pass.change(doing, call).await?.call))
     }
 
     fn store_gone(&self, name: &LogStoreName) -> Failure {
@@ -358,28 +437,54 @@ impl Hands<'_> {
         Ok(start_again(newest, seen))
     }
 
+    /// Sends the configuration of the job, decided anew from the job as it is now.
     async fn update_job(
         &self,
         pass: &mut Pass<RamTrail>,
         settings: &JobSettings,
-    ) -> Result<CallInfo, Failure> {
+        planned: Effect,
+    ) -> Result<Option<CallInfo>, Failure> {
         let name = observe::job_name(&self.wanted.trail_name)?;
-        let before = self
-            .looked
-            .job
-            .as_ref()
-            .map(|job| job.configuration.clone())
-            .unwrap_or_default();
-        let from_time = match settings.from_time {
-            Some(from_time) => from_time,
-            None => self.start_of_copy(pass, settings).await?,
+        // A search may take long, so it comes before the last look.
+        let start = match settings.from_time {
+            Some(_) => None,
+            None => Some(self.start_of_copy(pass, settings).await?),
         };
-        let definition = definition(&self.wanted.trail_name, settings, &before, from_time);
+        let Some((settings, before)) = self.job_to_send(pass, planned).await? else {
+            return Ok(None);
+        };
+        let from_time = match settings.from_time.or(start) {
+            Some(from_time) => from_time,
+            None => self.start_of_copy(pass, &settings).await?,
+        };
+        let definition = definition(&self.wanted.trail_name, &settings, &before, from_time);
         let log_service = self.access.clients.protective().log_service;
         let call = log_service.update_etl(&self.access.project, &name, &definition);
         let answer = pass.change(format!("update copy job {name}"), call).await?;
         lock(&pass.memory).slot::<TrailMemory>().job_from = Some(from_time);
-        Ok(answer.call)
+        Ok(Some(answer.call))
+    }
+
+    /// The configuration that is left to be sent for the job as it is now, and the one that it has.
+    async fn job_to_send(
+        &self,
+        pass: &mut Pass<RamTrail>,
+        planned: Effect,
+    ) -> Result<Option<(JobSettings, EtlConfiguration)>, Failure> {
+        let Some(job) = observe::job(pass, self.access, &self.wanted.trail_name).await? else {
+            return Err(self.moved());
+        };
+        let observed = Observed {
+            job: Job::Present(observe::found_of(&job)),
+            ..self.looked.observed.clone()
+        };
+        let again = self.plan_again(&observed, planned, |action| {
+            matches!(action, Action::UpdateJob(_))
+        })?;
+        Ok(match again {
+            Some(Action::UpdateJob(settings)) => Some((settings, job.configuration)),
+            _ => None,
+        })
     }
 
     /// Starts the job, unless it runs by itself.
@@ -393,12 +498,20 @@ impl Hands<'_> {
         };
         match observe::found_of(&job).state {
             JobState::Running => return Ok(None),
-            JobState::Stopped => {}
-            JobState::Failed => lock(&pass.memory).slot::<TrailMemory>().job_start = Some(Instant::now()),
+            JobState::Stopped | JobState::Failed => {}
         }
+        let failed = observe::found_of(&job).state == JobState::Failed;
         let log_service = self.access.clients.protective().log_service;
         let call = log_service.start_etl(&self.access.project, &name);
-        match pass.change(format!("start copy job {name}"), call).await {
+        let result = pass.change(format!("start copy job {name}"), call).await;
+        if failed && was_tried(&result) {
+            let target = super::copy_target(pass);
+            let mut memory = lock(&pass.memory);
+            let memory = memory.slot::<TrailMemory>();
+            memory.job_start = Some(Instant::now());
+            memory.job_start_into = target;
+        }
+        match result {
             Ok(answer) => Ok(Some(answer.call)),
             // It may run all the same: by itself, or by a call of ours whose answer was lost.
             Err(failure @ Failure::Cloud { .. }) => {
@@ -432,6 +545,15 @@ fn start_again(newest: Option<i64>, seen: Option<i64>) -> i64 {
     let Some(newest) = newest else { return 0 };
     let start = seen.map_or(newest, |seen| newest.min(seen));
     (start - copy_script::OVERLAP_SECONDS).max(0)
+}
+
+/// Whether a call may have taken effect: it was answered so, or what became of it is not known. A refusal is no try.
+fn was_tried<T>(result: &Result<T, Failure>) -> bool {
+    match result {
+        Ok(_) => true,
+        Err(Failure::Cloud { error, .. }) => error.api().is_none() || error.outcome_unknown,
+        Err(_) => false,
+    }
 }
 
 /// From now on looks that began earlier are not believed.

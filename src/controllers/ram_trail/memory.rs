@@ -42,6 +42,8 @@ pub struct TrailMemory {
     pub index_looked: bool,
     /// When a failed job was started.
     pub job_start: Option<Instant>,
+    /// Into which store it was to copy then, by the time of its creation; nothing when it was not there.
+    pub job_start_into: Option<String>,
     /// Since when the store of a trail that is on is missing, by the cloud's clock.
     pub store_missing_since: Option<Timestamp>,
     /// When a weakening was first seen that is not put right yet.
@@ -83,6 +85,14 @@ impl TrailMemory {
             .is_some_and(|before| before.trail != snapshot.trail);
         self.snapshot = Some(snapshot);
         differs
+    }
+
+    /// The store into which events are copied is there, made at this time. A job that failed for want of it may be started
+    /// again at once.
+    pub fn copies_into(&mut self, target: Option<&str>) {
+        if target.is_some() && target != self.job_start_into.as_deref() {
+            self.job_start = None;
+        }
     }
 
     /// What planning may know of it. `settle`: how long a step may take to show.
@@ -179,6 +189,26 @@ mod tests {
         std::thread::sleep(Duration::from_millis(20));
         assert_eq!(plan(&memory, Duration::from_millis(10)), Attempt::Failed);
         assert_eq!(plan(&memory, Duration::from_nanos(1)), Attempt::Open);
+    }
+
+    #[test]
+    fn a_job_that_failed_for_want_of_its_target_is_started_when_the_target_is_there() {
+        let started = |into: Option<&str>| TrailMemory {
+            job_start: Some(Instant::now()),
+            job_start_into: into.map(str::to_owned),
+            ..TrailMemory::default()
+        };
+        for (before, now, left_alone) in [
+            (Some("monday"), Some("monday"), true),
+            (Some("monday"), Some("tuesday"), false),
+            (None, Some("tuesday"), false),
+            (Some("monday"), None, true),
+            (None, None, true),
+        ] {
+            let mut memory = started(before);
+            memory.copies_into(now);
+            assert_eq!(memory.job_start.is_some(), left_alone, "{before:?} {now:?}");
+        }
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Kind for RamTrail {
         follow(pass, &access, &looked);
         if pass.enforces() {
             let mut plan = plan;
-            if let Some(wait) = enforce(pass, &access, &wanted, &looked, &plan, started).await? {
+            if let Some(wait) = enforce(pass, &access, &wanted, &looked, &known, &plan, started).await? {
                 plan.waits.push(wait);
             }
             Ok(report(pass, &wanted, &looked, &plan))
@@ -287,6 +287,14 @@ fn wanted_copy(pass: &Pass<RamTrail>, access: &Access, copy: &CopyTo) -> Result<
     })
 }
 
+/// The time when the store into which events are copied was made, while its object is Ready.
+fn copy_target(pass: &Pass<RamTrail>) -> Option<String> {
+    let name = &pass.object.spec.copy_to.as_ref()?.log_store_ref.name;
+    let store = pass.ctx.cluster.log_store(&pass.id().namespace, name)?;
+    let status = store.status.as_ref().filter(|_| store.is_ready())?;
+    status.data_since.clone()
+}
+
 /// Whether there is a copy job to look at, or one that may have to go.
 fn job_matters(pass: &Pass<RamTrail>) -> bool {
     pass.object.spec.copy_to.is_some()
@@ -304,8 +312,10 @@ fn max_lag(trail: &RamTrail) -> Duration {
 fn known(pass: &Pass<RamTrail>, access: &Access, looked: &Looked) -> Known {
     let now = access.clients.cloud_now();
     let settle = SETTLE.min(pass.ctx.settings.poll_interval * 2);
+    let target = copy_target(pass);
     let mut memory = lock(&pass.memory);
     let memory = memory.slot::<TrailMemory>();
+    memory.copies_into(target.as_deref());
     let waits_for_store = looked.observed.store == Store::Missing
         && looked.observed.trail.as_ref().is_some_and(|trail| trail.on);
     if waits_for_store {
@@ -416,6 +426,7 @@ async fn enforce(
     access: &Access,
     wanted: &Wanted,
     looked: &Looked,
+    known: &Known,
     plan: &Plan,
     started: Instant,
 ) -> Result<Option<Obstacle>, Failure> {
@@ -423,6 +434,7 @@ async fn enforce(
         access,
         wanted,
         looked,
+        known,
     };
     let lost = looked.observed.trail.is_none() && pass.status.claim.is_some();
     let created_before = lock(&pass.memory).created_at;
@@ -497,6 +509,7 @@ async fn protect_unseen(pass: &mut Pass<RamTrail>, access: &Access, wanted: &Wan
         access,
         wanted,
         looked: &looked,
+        known: &known,
     };
     let result = hands.take(pass, &plan.steps).await;
     if let Err(failure) = &result {

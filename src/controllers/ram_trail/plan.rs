@@ -225,6 +225,32 @@ pub fn plan(wanted: &Wanted, observed: &Observed, known: &Known) -> Decision {
     Decision::Converge(plan)
 }
 
+/// Something changed so much since the visit looked that what was planned may no longer be done.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Moved;
+
+/// What is left of a planned step for what was read anew right before it: settings go whole, and the cloud does not compare.
+/// Nothing where somebody else was faster.
+///
+/// # Errors
+/// When nothing may be written any more, or when a step that was to take nothing away now would.
+pub fn again(
+    wanted: &Wanted,
+    observed: &Observed,
+    known: &Known,
+    planned: Effect,
+    is_it: impl Fn(&Action) -> bool,
+) -> Result<Option<Action>, Moved> {
+    let Decision::Converge(plan) = plan(wanted, observed, known) else {
+        return Err(Moved);
+    };
+    match plan.steps.into_iter().find(|step| is_it(&step.action)) {
+        Some(step) if step.effect == Effect::Reduce && planned != Effect::Reduce => Err(Moved),
+        Some(step) => Ok(Some(step.action)),
+        None => Ok(None),
+    }
+}
+
 impl Plan {
     fn step(&mut self, action: Action, effect: Effect, why: impl fmt::Display) {
         let text = format!("{}: {why}", action.call());

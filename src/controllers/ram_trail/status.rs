@@ -152,8 +152,11 @@ fn first<'a>(facts: &Facts<'a>) -> Option<&'a Obstacle> {
 fn ready(facts: &Facts<'_>) -> Statement {
     let name = &facts.wanted.trail_name;
     let no = |reason, message: String| Statement::new(READY, Status::False, reason, message);
+    let unseen = |obstacle: &&Obstacle| obstacle.reason == reason::AWAITING_VISIBILITY;
     let Some(trail) = &facts.observed.trail else {
-        return if taken(facts) {
+        return if let Some(obstacle) = facts.plan.waits.iter().find(unseen) {
+            no(obstacle.reason, obstacle.message.clone())
+        } else if taken(facts) {
             no(reason::CREATING, format!("Trail {name} is being created"))
         } else if tried(facts) {
             no(reason::CREATING, format!("Trail {name} does not exist yet"))

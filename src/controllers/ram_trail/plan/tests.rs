@@ -711,6 +711,45 @@ fn of_two_halves_the_whole_is_restored() {
 }
 
 #[test]
+fn a_step_is_planned_anew_for_what_changed_since_the_look() {
+    let is_update = |action: &Action| matches!(action, Action::UpdateTrail(_));
+    let with = |events, region: &str| {
+        let mut observed = good();
+        let trail = observed.trail.as_mut().unwrap();
+        trail.events = Some(events);
+        region.clone_into(&mut trail.trail_region);
+        observed
+    };
+    let mut wanted = wanted();
+    wanted.events = EventSelection::Write;
+    let mut known = held();
+    known.applied = Some(wanted.as_applied());
+    // Regions were narrowed, so the whole is sent: events that somebody widened by now stay wide.
+    let narrow = with(EventSelection::Write, "cn-hangzhou");
+    assert!(actions(&converge(&wanted, &narrow, &known)).contains(&("UpdateTrail", Effect::Protect)));
+    let wide = with(EventSelection::All, "cn-hangzhou");
+    let again =
+        |observed: &Observed, known: &Known, planned| again(&wanted, observed, known, planned, is_update);
+    let Ok(Some(Action::UpdateTrail(settings))) = again(&wide, &known, Effect::Protect) else {
+        panic!("the regions are still narrow");
+    };
+    assert_eq!(
+        (settings.events, settings.trail_region.as_str()),
+        (EventSelection::All, ALL_REGIONS)
+    );
+    // Somebody else was faster.
+    assert_eq!(
+        again(&with(EventSelection::All, ALL_REGIONS), &known, Effect::Protect),
+        Ok(None)
+    );
+    // What was to protect only does not become a reduction.
+    let mut fell = known.clone();
+    fell.applied.as_mut().unwrap().events = Some(EventSelection::All);
+    assert_eq!(again(&wide, &fell, Effect::Protect), Err(Moved));
+    assert!(matches!(again(&wide, &fell, Effect::Reduce), Ok(Some(_))));
+}
+
+#[test]
 fn other_destinations_are_echoed() {
     let mut trail = good_trail();
     trail.trail_region = "cn-hangzhou".to_owned();
