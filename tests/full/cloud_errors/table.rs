@@ -655,7 +655,13 @@ fn action_trail(t: &mut Table) {
         403,
         "NoPermission",
         "you may not",
-        vec![("Stalled", "True", "Denied"), ("Ready", "False", "LoggingOff")],
+        // Ready says what a person must do, Logging what is the matter.
+        vec![
+            ("Stalled", "True", "Denied"),
+            ("Ready", "False", "Denied"),
+            ("Synced", "False", "Denied"),
+            ("Logging", "False", "LoggingOff"),
+        ],
         &[],
     );
     t.line(
