@@ -14,7 +14,7 @@ use kube::ResourceExt;
 
 use self::observe::{MarkPlace, Observed, invisible};
 use self::plan::{Action, Plan, Wanted};
-use crate::aliyun::log_service::NewLogStore;
+use crate::aliyun::log_service::{NewLogStore, Taggable};
 use crate::aliyun::{Class, LogStoreName};
 use crate::api::condition::{self, reason};
 use crate::api::v1alpha1::{AppliedLogStore, AuditLogStore, AuditProject, Claim, DeletionPolicy, Origin};
@@ -29,7 +29,7 @@ use crate::controllers::marks;
 use crate::controllers::memory::lock;
 use crate::controllers::name_index::{Declarer, ExternalName};
 use crate::controllers::object::Managed;
-use crate::controllers::ownership::{Mark, Owner};
+use crate::controllers::ownership::{Mark, Owner, store_key};
 use crate::controllers::pass::{Pass, Report};
 use crate::controllers::plan::{Effect, Step};
 use crate::telemetry::TamperAction;
@@ -120,7 +120,7 @@ impl Kind for AuditLogStore {
             owner: &owner,
         };
         match acquisition::release(&pass.object, claim, found.as_ref(), delete) {
-            Release::Nothing if found.is_none() => Ok(()),
+            Release::Nothing if found.is_none() => unmark_project(pass, target).await,
             Release::Nothing => {
                 let text = format!(
                     "Log store {name} is left in the cloud as it is: it does not carry the mark of this object"
@@ -784,20 +784,8 @@ async fn delete_store(pass: &mut Pass<AuditLogStore>, target: Target<'_>) -> Res
         Err(failure) if failure.class() == Some(Class::NotFound) => {}
         result => drop(result?),
     }
-    let place = MarkPlace::new(pass, access, name);
-    if place.on_project {
-        let doing = format!(
-            "remove the mark of log store {name} from project {}",
-            access.project
-        );
-        let log_service = access.clients.log_service.clone();
-        match pass
-            .change(doing, log_service.untag_resources(&place.target, &[&place.key]))
-            .await
-        {
-            Err(failure) if failure.class() == Some(Class::NotFound) => {}
-            result => drop(result?),
-        }
+    if MarkPlace::new(pass, access, name).on_project {
+        unmark(pass, target).await?;
     }
     pass.tell(Note::normal(
         event::DELETED,
@@ -805,6 +793,48 @@ async fn delete_store(pass: &mut Pass<AuditLogStore>, target: Target<'_>) -> Res
         format!("Deleted log store {name} with its logs"),
     ))
     .await;
+    Ok(())
+}
+
+/// Removes the mark that lies on the project because stores cannot be tagged.
+async fn unmark(pass: &mut Pass<AuditLogStore>, target: Target<'_>) -> Result<(), Failure> {
+    let Target { access, name, .. } = target;
+    let doing = format!(
+        "remove the mark of log store {name} from project {}",
+        access.project
+    );
+    let log_service = access.clients.log_service.clone();
+    let place = Taggable::Project(access.project.clone());
+    match pass
+        .change(
+            doing,
+            log_service.untag_resources(&place, &[&store_key(name.as_str())]),
+        )
+        .await
+    {
+        Err(failure) if failure.class() == Some(Class::NotFound) => Ok(()),
+        result => result.map(|_| ()),
+    }
+}
+
+/// The store is gone. An operator that ended between its deletion and the removal of its mark left the mark on the project, and
+/// the next one does not know whether stores can be tagged.
+async fn unmark_project(pass: &mut Pass<AuditLogStore>, target: Target<'_>) -> Result<(), Failure> {
+    let Target { access, name, owner } = target;
+    let doing = format!("read the tags of project {}", access.project);
+    let place = Taggable::Project(access.project.clone());
+    let tags = match pass
+        .read(doing, access.clients.log_service.list_tag_resources(&place))
+        .await
+    {
+        // With the project its tags are gone; what may not be seen keeps no object from going.
+        Err(failure) if failure.class() == Some(Class::NotFound) || failure.is_refusal() => return Ok(()),
+        result => result?,
+    };
+    let mark = tags.get(&store_key(name.as_str())).map(String::as_str);
+    if owner.judge(mark) == Mark::Ours {
+        unmark(pass, target).await?;
+    }
     Ok(())
 }
 

@@ -15,6 +15,8 @@ use crate::trail_support::{PROJECT, STORE, TRAIL, copy_to, deliver, prepare, tra
 const DEADLINE: Duration = Duration::from_secs(180);
 /// Nothing written for so long is rest: longer than resyncs and retries here.
 const QUIET: Duration = Duration::from_millis(3500);
+/// What a stage still waits for after so long is told.
+const SLOW: Duration = Duration::from_secs(30);
 const STEP: Duration = Duration::from_millis(150);
 /// Longer than a poll, so that what one jump of the clock brought is seen before the next.
 const NUDGE: Duration = Duration::from_secs(3);
@@ -32,6 +34,10 @@ pub enum Stage {
     Create,
     /// Specs change: description, tags, retention up, more services.
     Update,
+    /// The trail is to record less and then nothing: only writes, switched off, its store kept shorter.
+    Narrow,
+    /// All of that is taken back.
+    Widen,
     /// All is deleted, with deletionPolicy Delete. The project stays, for ActionTrail's store lies in it.
     Delete,
     /// All is deleted, with deletionPolicy Retain.
@@ -47,6 +53,8 @@ impl fmt::Display for Stage {
         f.write_str(match self {
             Self::Create => "create",
             Self::Update => "update",
+            Self::Narrow => "narrow",
+            Self::Widen => "widen",
             Self::Delete => "delete",
             Self::Retain => "retain",
             Self::CreateBare => "create-bare",
@@ -55,11 +63,25 @@ impl fmt::Display for Stage {
     }
 }
 
+impl Stage {
+    /// The user asks for less protection or none.
+    pub fn may_reduce(self) -> bool {
+        !matches!(self, Self::Create | Self::CreateBare | Self::Update | Self::Widen)
+    }
+
+    /// In the end nothing is there any more.
+    fn deletes(self) -> bool {
+        matches!(self, Self::Delete | Self::Retain | Self::DeleteBare)
+    }
+}
+
 /// The stages of one world.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Life {
-    /// Ends with deletionPolicy Delete.
+    /// Changes, and ends with deletionPolicy Delete.
     Deleted,
+    /// Is narrowed and widened, and does not end.
+    Turned,
     /// Ends with deletionPolicy Retain.
     Retained,
     /// Without a trail.
@@ -68,27 +90,28 @@ pub enum Life {
 
 impl Life {
     /// All.
-    pub const ALL: [Self; 3] = [Self::Deleted, Self::Retained, Self::Bare];
+    pub const ALL: [Self; 4] = [Self::Deleted, Self::Turned, Self::Retained, Self::Bare];
 
     /// In order.
     pub fn stages(self) -> &'static [Stage] {
         match self {
             Self::Deleted => &[Stage::Create, Stage::Update, Stage::Delete],
-            Self::Retained => &[Stage::Create, Stage::Update, Stage::Retain],
+            Self::Turned => &[Stage::Create, Stage::Narrow, Stage::Widen],
+            Self::Retained => &[Stage::Create, Stage::Retain],
             Self::Bare => &[Stage::CreateBare, Stage::DeleteBare],
         }
     }
 
     fn policy(self) -> &'static str {
         match self {
-            Self::Deleted | Self::Bare => "Delete",
+            Self::Deleted | Self::Turned | Self::Bare => "Delete",
             Self::Retained => "Retain",
         }
     }
 
     fn objects(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Deleted | Self::Retained => &ALL,
+            Self::Deleted | Self::Turned | Self::Retained => &ALL,
             Self::Bare => &ALL[..2],
         }
     }
@@ -212,48 +235,34 @@ impl Walk {
                     self.world.patch_spec(kind, name, &change);
                 }
             }
-            Stage::Delete | Stage::DeleteBare => {
+            Stage::Narrow | Stage::Widen => {
+                let change = if stage == Stage::Narrow {
+                    json!({"events": "Write", "logging": "Stopped", "store": {"retentionDays": 365}})
+                } else {
+                    json!({"events": "All", "logging": "Enabled", "store": {"retentionDays": 3650}})
+                };
+                self.world.patch_spec("RamTrail", TRAIL, &change);
+            }
+            Stage::Delete | Stage::Retain | Stage::DeleteBare => {
                 for (kind, name) in self.life.objects().iter().rev() {
                     self.world.delete(kind, name);
                 }
             }
-            Stage::Retain => {
-                for (kind, name) in &ALL[1..] {
-                    self.world.delete(kind, name);
-                }
-            }
-        }
-    }
-
-    /// The second half of what is asked. A project that goes first takes the access away by which what is retained is marked as
-    /// released, and it waits for no child with Retain: its end would be a matter of chance.
-    fn ask_on(&self, stage: Stage) {
-        let (kind, name) = ALL[0];
-        if stage == Stage::Retain
-            && ALL[1..]
-                .iter()
-                .all(|(kind, name)| self.world.object(kind, name).is_none())
-            && self
-                .world
-                .object(kind, name)
-                .is_some_and(|object| object.metadata.deletion_timestamp.is_none())
-        {
-            self.world.delete(kind, name);
         }
     }
 
     /// Everything that was asked for is reported as done.
     fn is_done(&self, stage: Stage) -> bool {
-        self.ask_on(stage);
         let mut settled = true;
         for (kind, name) in self.life.objects() {
             let object = self.world.object(kind, name);
-            settled &= match stage {
-                Stage::Create | Stage::CreateBare | Stage::Update => object.is_some_and(|object| {
+            settled &= if stage.deletes() {
+                object.is_none()
+            } else {
+                object.is_some_and(|object| {
                     let generation = json!(object.metadata.generation);
-                    is_settled(&object.data["status"], &generation)
-                }),
-                Stage::Delete | Stage::Retain | Stage::DeleteBare => object.is_none(),
+                    is_settled(&object.data["status"], &generation, stage)
+                })
             };
         }
         settled
@@ -265,10 +274,14 @@ impl Walk {
             let object = self.world.object("RamTrail", name);
             object.is_some_and(|object| {
                 let status = &object.data["status"];
-                condition(status, "Ready") == "True" && condition(status, "Delivering") != "True"
+                condition(status, "Ready") == "True"
+                    && !is_delivering(status, &json!(object.metadata.generation))
             })
         };
-        if self.life != Life::Bare && matches!(stage, Stage::Create | Stage::Update) && waits(TRAIL) {
+        if self.life != Life::Bare
+            && matches!(stage, Stage::Create | Stage::Update | Stage::Widen)
+            && waits(TRAIL)
+        {
             deliver(&self.world);
         }
     }
@@ -294,11 +307,17 @@ impl Walk {
     ) -> Result<Record, Failure> {
         let start = Instant::now();
         let mut nudged = Instant::now();
+        let mut told = false;
         loop {
-            if self.is_done(stage) {
+            let done = self.is_done(stage);
+            if done || (!told && start.elapsed() > SLOW) {
                 let differ = differences(&reference.end, &end(&self.world, self.life.objects()));
-                if differ.is_empty() {
+                if done && differ.is_empty() {
                     break;
+                }
+                if start.elapsed() > SLOW && !told {
+                    told = true;
+                    eprintln!("{stage} waits long, done {done}: {}", differ.join("; "));
                 }
             }
             if start.elapsed() > DEADLINE {
@@ -359,14 +378,23 @@ fn condition<'a>(status: &'a Value, type_: &str) -> &'a str {
         .unwrap_or_default()
 }
 
-fn is_settled(status: &Value, generation: &Value) -> bool {
+/// A newer event proves it for a newer spec.
+fn is_delivering(status: &Value, generation: &Value) -> bool {
+    let all = status["conditions"].as_array().into_iter().flatten();
+    all.into_iter()
+        .filter(|condition| condition["type"] == "Delivering")
+        .any(|condition| condition["status"] == "True" && condition["observedGeneration"] == *generation)
+}
+
+fn is_settled(status: &Value, generation: &Value, stage: Stage) -> bool {
     condition(status, "Ready") == "True"
         && condition(status, "Synced") == "True"
         && condition(status, "Reconciling") == "False"
         && status["observedGeneration"] == *generation
         && status["appliedGeneration"] == *generation
         && status["claim"]["confirmed"] == true
-        && ["", "True"].contains(&condition(status, "Delivering"))
+        // What is switched off delivers nothing.
+        && (stage == Stage::Narrow || ["", "True"].contains(&condition(status, "Delivering")))
 }
 
 /// Rest: done, and nothing written for a while.
