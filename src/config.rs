@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-pub use crate::aliyun::{CloudEndpoint, ClusterId, Network};
+pub use crate::aliyun::{CloudEndpoint, ClusterId, Network, Region};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,6 +21,7 @@ Examples:
   ramtrail run --identity-namespaces=audit        objects in `audit` may use the operator's own credentials
   ramtrail crds | kubectl apply --server-side -f -
   ramtrail crds --out-dir crds
+  ramtrail selftest --namespace=ramtrail-system   can the operator work here?
   ramtrail completion bash > /etc/bash_completion.d/ramtrail";
 
 const RUN_EXAMPLES: &str = "\
@@ -32,6 +33,9 @@ Examples:
   ramtrail run --log-format=text --log-level=debug
   ramtrail run --watch-namespaces=audit,ml --network=vpc
   ramtrail run --cloud-endpoint=http://127.0.0.1:8790 --resync-interval=10s   against the emulator";
+
+const SELFTEST_NOTES: &str = "\
+Takes the flags and the environment of `ramtrail run` and changes nothing. Prints a line for each check, and ends with 1 if one failed.";
 
 const IDENTITY: &str = "Identity and scope";
 const CLOUD: &str = "Cloud";
@@ -59,6 +63,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the operator
     Run(Box<RunArgs>),
+    /// Look whether the operator can work where it stands: API server, kinds, permissions, identity, clock
+    Selftest(Box<SelftestArgs>),
     /// Print the CustomResourceDefinitions as YAML
     Crds(CrdsArgs),
     /// Print a completion script for a shell
@@ -66,6 +72,19 @@ pub enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+/// Arguments of `ramtrail selftest`: those of the operator that is tested, and where to ask.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = SELFTEST_NOTES)]
+pub struct SelftestArgs {
+    /// Those of `ramtrail run`.
+    #[command(flatten)]
+    pub run: RunArgs,
+
+    /// Region at which the cloud is asked whose the operator's own credentials are
+    #[arg(long, value_name = "REGION", env = "RAMTRAIL_REGION", default_value = "cn-hangzhou", value_parser = parse_region, help_heading = CLOUD)]
+    pub region: Region,
 }
 
 /// Arguments of `ramtrail crds`.
@@ -567,6 +586,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 fn parse_cluster_id(text: &str) -> Result<ClusterId, String> {
     text.parse()
         .map_err(|_| "a cluster id has 1 to 40 characters: a-z, 0-9 and '-'".to_owned())
+}
+
+fn parse_region(text: &str) -> Result<Region, String> {
+    Region::new(text).map_err(|error| error.to_string())
 }
 
 fn parse_network(text: &str) -> Result<Network, String> {

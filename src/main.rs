@@ -1,6 +1,7 @@
 //! The process: arguments, logging, clients, lease, signals. What it does with objects is in `ramtrail::controllers`.
 
 mod pace;
+mod selftest;
 mod startup;
 
 use std::future::{Future, pending};
@@ -33,6 +34,10 @@ fn main() -> ExitCode {
     }
     let result = match Cli::parse().command {
         Command::Run(args) => run(&args),
+        Command::Selftest(args) => match selftest::run(&args) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Command::Crds(args) => print_crds(&args),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "ramtrail", &mut std::io::stdout());

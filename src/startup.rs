@@ -65,11 +65,7 @@ fn kubeconfig_names_proxy() -> bool {
 
 /// Waits for what is needed and resolves the settings with it.
 pub async fn prepare(args: &RunArgs, client: &Client, health: &Health) -> anyhow::Result<Settings> {
-    let namespace = args
-        .namespace
-        .clone()
-        .or_else(|| std::env::var("POD_NAMESPACE").ok().filter(|n| !n.is_empty()))
-        .unwrap_or_else(|| client.default_namespace().to_owned());
+    let namespace = own_namespace(args, client);
     let cluster_id = match &args.cluster_id {
         Some(id) => id.clone(),
         None => persist(health, || cluster_id(client)).await,
@@ -79,6 +75,14 @@ pub async fn prepare(args: &RunArgs, client: &Client, health: &Health) -> anyhow
     persist(health, || served::<AuditLogStore>(client, &settings)).await;
     persist(health, || served::<RamTrail>(client, &settings)).await;
     Ok(settings)
+}
+
+/// The operator's own namespace.
+pub fn own_namespace(args: &RunArgs, client: &Client) -> String {
+    args.namespace
+        .clone()
+        .or_else(|| std::env::var("POD_NAMESPACE").ok().filter(|n| !n.is_empty()))
+        .unwrap_or_else(|| client.default_namespace().to_owned())
 }
 
 /// Asks until the answer is good; says what is wrong whenever that changes.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use xtask::control_plane::{ControlPlane, Options, free_port};
+use xtask::emulator::EmulatorProcess;
 use xtask::kubectl::Kubectl;
 use xtask::operator::{OperatorOptions, OperatorProcess};
 use xtask::process::Signal;
@@ -422,4 +423,129 @@ fn refused(control_plane: &ControlPlane) -> Vec<String> {
         .filter(|event| event["responseStatus"]["code"] == 403)
         .map(|event| format!("{} {}", event["verb"], event["requestURI"]))
         .collect()
+}
+
+/// Runs the self-test with this kubeconfig, these arguments and this environment.
+fn selftest(kubeconfig: &Path, args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ramtrail"));
+    for (key, _) in std::env::vars_os() {
+        let name = key.to_string_lossy();
+        if name.starts_with("RAMTRAIL_") || name.starts_with("ALIBABA_CLOUD_") {
+            command.env_remove(key);
+        }
+    }
+    command
+        .env("KUBECONFIG", kubeconfig)
+        .envs(env.iter().copied())
+        .args(["selftest", "--namespace", NAMESPACE])
+        .args(args);
+    let output = command.output().unwrap();
+    (output.status.code(), out(&output) + &err(&output))
+}
+
+#[test]
+fn the_selftest_tells_what_is_well_and_what_is_missing() {
+    let kubectl = api_server::kubectl();
+    kubectl
+        .apply(&documents(|kind| {
+            !matches!(kind, "CustomResourceDefinition" | "Deployment")
+        }))
+        .unwrap();
+    let dir = TempDir::new("selftest").unwrap();
+    let kubeconfig = |name: &str, namespace: &str, account: &str| {
+        let path = dir.path().join(name);
+        kubectl
+            .write_service_account_kubeconfig(&path, namespace, account)
+            .unwrap();
+        path
+    };
+    let operator = kubeconfig("operator", NAMESPACE, "ramtrail");
+    let (code, text) = selftest(&operator, &[], &[]);
+    for line in [
+        "ok    API server: Kubernetes v",
+        "ok    clock: within a minute of the API server",
+        "ok    kinds: auditprojects, auditlogstores, ramtrails are served in ramtrail.io/v1alpha1",
+        "ok    permissions: 24 allowed that are needed",
+        "ok    permissions: may not list Secrets",
+        "skip  identity: the environment has no ALIBABA_CLOUD_ACCESS_KEY_ID",
+        "everything that was checked is well",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    assert_eq!(code, Some(0), "{text}");
+
+    let emulator = EmulatorProcess::start(&[
+        "--profile=documented",
+        "--access-key=LTAIselftestKey0000001:secretOfTheSelftest001:1234567890123456/tester",
+    ])
+    .unwrap();
+    let endpoint = format!("--cloud-endpoint={}", emulator.url());
+    let keys = |secret| {
+        [
+            ("ALIBABA_CLOUD_ACCESS_KEY_ID", "LTAIselftestKey0000001"),
+            ("ALIBABA_CLOUD_ACCESS_KEY_SECRET", secret),
+        ]
+    };
+    let (code, text) = selftest(&operator, &[&endpoint], &keys("secretOfTheSelftest001"));
+    for line in [
+        "ok    identity: acs:ram::1234567890123456:user/tester of account 1234567890123456",
+        "ok    clock: within a minute of the cloud",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    assert_eq!(code, Some(0), "{text}");
+    let (rows, _) = emulator.journal(0).unwrap();
+    assert!(!rows.is_empty() && rows.iter().all(|row| row["action"] == "GetCallerIdentity"));
+
+    let (code, text) = selftest(&operator, &[&endpoint], &keys("markedAnotherSecret001"));
+    assert!(text.contains("FAIL  identity: "), "{text}");
+    assert!(!text.contains("markedAnotherSecret001"), "{text}");
+    assert_eq!(code, Some(1), "{text}");
+
+    // An hour away: the client finds its way, and the node's clock is wrong all the same.
+    let hour = serde_json::json!({ "jumpSeconds": 3600 });
+    emulator.admin("POST", "clock", Some(&hour)).unwrap();
+    let (code, text) = selftest(&operator, &[&endpoint], &keys("secretOfTheSelftest001"));
+    assert!(
+        text.contains("FAIL  clock: 36") || text.contains("FAIL  clock: 35"),
+        "{text}"
+    );
+    assert_eq!(code, Some(1), "{text}");
+
+    let namespace = api_server::namespace(&kubectl, "selftest");
+    kubectl
+        .run(["-n", &namespace, "create", "serviceaccount", "nobody"])
+        .unwrap();
+    let nobody = kubeconfig("nobody", &namespace, "nobody");
+    let (code, text) = selftest(&nobody, &["--watch-namespaces", &namespace], &[]);
+    for line in [
+        format!("FAIL  permissions: may not patch auditprojects/status.ramtrail.io in namespace {namespace}"),
+        format!(
+            "FAIL  permissions: may not get leases.coordination.k8s.io ramtrail in namespace {NAMESPACE}"
+        ),
+        "FAIL  permissions: may not get namespaces".to_owned(),
+        "24 failed".to_owned(),
+    ] {
+        assert!(text.contains(&line), "{line} in {text}");
+    }
+    assert_eq!(code, Some(1), "{text}");
+
+    let (code, text) = selftest(Path::new("/no/such/file"), &[], &[("HOME", "/nonexistent")]);
+    assert!(text.contains("FAIL  API server: "), "{text}");
+    assert_eq!(code, Some(1), "{text}");
+}
+
+/// On a control plane of its own, where nobody installs our kinds.
+#[test]
+fn the_selftest_misses_kinds_that_are_not_served() {
+    let control_plane = ControlPlane::start(&Options::new()).unwrap();
+    let (code, text) = selftest(control_plane.kubeconfig(), &[], &[]);
+    assert!(
+        text.contains("FAIL  kinds: ramtrail.io/v1alpha1 is not served"),
+        "{text}"
+    );
+    assert!(text.contains("ramtrail crds | kubectl apply"), "{text}");
+    // The administrator may do more than the operator should.
+    assert!(text.contains("warn  permissions: may list all Secrets"), "{text}");
+    assert_eq!(code, Some(1), "{text}");
 }

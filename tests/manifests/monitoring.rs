@@ -99,6 +99,19 @@ fn the_rule_holds_every_alert_but_those_switched_off_each_with_its_runbook() {
         alert["annotations"]["runbook_url"] = json!(format!("https://runbooks.example/ramtrail/{name}"));
         assert_eq!(rule, &alert);
     }
+    // One page for all, such as docs/alerts.md.
+    let paged = objects_with(&[
+        "--set=metrics.prometheusRule.enabled=true",
+        "--set=metrics.prometheusRule.runbookURL=https://docs.example/alerts.html#",
+    ]);
+    let rule = named(&paged, "PrometheusRule", "ramtrail");
+    for rule in rule["spec"]["groups"][0]["rules"].as_array().unwrap() {
+        let name = rule["alert"].as_str().unwrap().to_lowercase();
+        assert_eq!(
+            rule["annotations"]["runbook_url"],
+            format!("https://docs.example/alerts.html#{name}")
+        );
+    }
     // Without a place for runbooks there is no link to nowhere.
     let plain = objects_with(&["--set=metrics.prometheusRule.enabled=true"]);
     let rule = named(&plain, "PrometheusRule", "ramtrail");

@@ -348,7 +348,8 @@ fn controller_manager_spec(program: &Path, dir: &Path, ca_file: &Path, kubeconfi
             dir.join("certs/apiserver.key").display()
         ),
         "--controllers=namespace-controller,garbage-collector-controller,serviceaccount-controller,\
-         root-ca-certificate-publisher-controller,deployment-controller,replicaset-controller,job-controller"
+         root-ca-certificate-publisher-controller,deployment-controller,replicaset-controller,job-controller,\
+         clusterrole-aggregation-controller"
             .to_owned(),
         "--use-service-account-credentials=false".to_owned(),
         "--leader-elect=false".to_owned(),

@@ -19,6 +19,8 @@ use crate::workspace::{cache_dir, cargo, unique_suffix};
 pub enum Program {
     /// Bans, licences and sources of dependencies.
     CargoDeny,
+    /// Builds the documentation.
+    Mdbook,
 }
 
 impl Program {
@@ -26,12 +28,14 @@ impl Program {
     pub fn name(self) -> &'static str {
         match self {
             Self::CargoDeny => "cargo-deny",
+            Self::Mdbook => "mdbook",
         }
     }
 
     fn version(self) -> &'static str {
         match self {
             Self::CargoDeny => "0.20.2",
+            Self::Mdbook => "0.5.4",
         }
     }
 
@@ -39,6 +43,8 @@ impl Program {
         match self {
             // Nothing is fetched over the network by it.
             Self::CargoDeny => &["--no-default-features"],
+            // Nothing is served or watched.
+            Self::Mdbook => &["--no-default-features", "--features", "search"],
         }
     }
 }

@@ -7,6 +7,7 @@
 //! - [`workspace`]: where the checkout, the built binaries and the cache are
 //! - [`assets`]: kube-apiserver, kube-controller-manager, kubectl, etcd and helm, built once
 //! - [`crates`]: programs from crates.io, built once
+//! - [`book`]: pages, links and command blocks of the documentation
 //! - [`chart`]: the README of the Helm chart
 //! - [`python`]: the environment of the official SDKs
 //! - [`process`]: child processes that cannot outlive us
@@ -14,6 +15,7 @@
 //! - [`kubectl`] and [`kubeconfig`]: acting on a cluster, as anyone
 //! - [`api_proxy`]: faults on the way to the API server
 //! - [`emulator`] and [`operator`]: our two binaries as processes
+//! - [`reference`]: the API reference, made from the CRDs
 //! - [`share`]: a part of a matrix that changes with a seed
 //! - [`temp_dir`]: folders that go away with us
 //! - [`wait`]: waiting for a condition with a deadline
@@ -21,6 +23,7 @@
 
 pub mod api_proxy;
 pub mod assets;
+pub mod book;
 pub mod chart;
 pub mod control_plane;
 pub mod crates;
@@ -30,6 +33,7 @@ pub mod kubectl;
 pub mod operator;
 pub mod process;
 pub mod python;
+pub mod reference;
 pub mod share;
 pub mod temp_dir;
 pub mod terminal;

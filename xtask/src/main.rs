@@ -22,6 +22,7 @@ enum Command {
     Demo(commands::demo::Args),
     Generate(commands::generate::Args),
     Cluster(commands::cluster::Args),
+    Docs(commands::docs::Args),
     Tools(commands::tools::Args),
 }
 
@@ -31,6 +32,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Demo(args) => commands::demo::run(args),
         Command::Generate(args) => commands::generate::run(args),
         Command::Cluster(args) => commands::cluster::run(args),
+        Command::Docs(args) => commands::docs::run(args),
         Command::Tools(args) => commands::tools::run(args),
     }
 }

@@ -84,3 +84,25 @@ annotations:
   resources: [events]
   verbs: [create, patch]
 {{- end -}}
+
+{{/* The operator's environment: its namespace and its own credentials. */}}
+{{- define "ramtrail.environment" -}}
+{{- $top := . -}}
+- name: POD_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+{{- with .Values.credentials.secretName }}
+{{- range list "ALIBABA_CLOUD_ACCESS_KEY_ID" "ALIBABA_CLOUD_ACCESS_KEY_SECRET" "ALIBABA_CLOUD_SECURITY_TOKEN" }}
+- name: {{ . }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $top.Values.credentials.secretName }}
+      key: {{ . }}
+      optional: true
+{{- end }}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{- toYaml . | nindent 0 }}
+{{- end }}
+{{- end -}}

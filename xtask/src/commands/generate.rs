@@ -8,6 +8,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 use xtask::assets::{self, Tool};
 use xtask::chart;
+use xtask::reference;
 use xtask::temp_dir::TempDir;
 use xtask::terminal::{self, Style};
 use xtask::workspace::{binary, cargo, root};
@@ -15,7 +16,7 @@ use xtask::workspace::{binary, cargo, root};
 /// The namespace of `deploy/install.yaml`.
 pub(crate) const NAMESPACE: &str = "ramtrail-system";
 
-/// Write the generated files: CRDs (crds/ and the chart's copies), what deploy/ has of the chart, the chart's README
+/// Write the generated files: CRDs (crds/ and the chart's copies), what deploy/ has of the chart, the chart's README, docs/reference.md
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Write nothing; fail and name the files that differ from what would be written
@@ -53,6 +54,7 @@ pub(crate) fn differing() -> Result<Vec<PathBuf>> {
     paths.extend(leftovers(&crds)?);
     paths.extend(changed(&manifests()?));
     paths.extend(changed(&readme()?));
+    paths.extend(changed(&reference_page(&crds)?));
     Ok(paths)
 }
 
@@ -66,6 +68,7 @@ fn write() -> Result<Vec<PathBuf>> {
     // Rendered only now, since the chart renders the copies just written.
     written.extend(write_changed(&manifests()?)?);
     written.extend(write_changed(&readme()?)?);
+    written.extend(write_changed(&reference_page(&crds)?)?);
     Ok(written)
 }
 
@@ -154,7 +157,7 @@ fn manifests() -> Result<Files> {
             .current_dir(root())
             .args(["template", "ramtrail"])
             .arg(&chart)
-            .args(["--namespace", NAMESPACE])
+            .args(["--namespace", NAMESPACE, "--skip-tests"])
             .args(more);
         output(&mut command)
     };
@@ -185,6 +188,25 @@ fn readme() -> Result<Files> {
         &read("files/alerts.yaml")?,
     )?;
     Ok(Files::from([(folder.join("README.md"), text)]))
+}
+
+/// The API reference, in the order in which references point.
+fn reference_page(crds: &Files) -> Result<Files> {
+    let mut definitions = Vec::new();
+    for kind in ["auditprojects", "auditlogstores", "ramtrails"] {
+        let path = PathBuf::from(format!("crds/{kind}.ramtrail.io.yaml"));
+        definitions.push(
+            crds.get(&path)
+                .with_context(|| format!("no {}", path.display()))?
+                .as_str(),
+        );
+    }
+    let kinds = crds.keys().filter(|path| path.starts_with("crds")).count();
+    if kinds != definitions.len() {
+        bail!("the API reference lists {} kinds of {kinds}", definitions.len());
+    }
+    let page = reference::page(&definitions)?;
+    Ok(Files::from([(PathBuf::from("docs/reference.md"), page)]))
 }
 
 fn output(command: &mut Command) -> Result<String> {

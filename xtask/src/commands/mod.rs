@@ -2,6 +2,8 @@
 
 pub(crate) mod cluster;
 pub(crate) mod demo;
+pub(crate) mod docs;
+pub(crate) mod docs_commands;
 pub(crate) mod generate;
 pub(crate) mod test;
 pub(crate) mod tools;

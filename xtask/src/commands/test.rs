@@ -18,7 +18,7 @@ use xtask::share::{self, Share};
 use xtask::terminal::{self, Style};
 use xtask::workspace::{binary, cargo, root};
 
-use super::generate;
+use super::{docs, docs_commands, generate};
 
 /// Run the checks: formatting, lints, licences, unit and API-server tests, SDK conformance, manifests
 ///
@@ -63,6 +63,10 @@ enum Part {
     Conformance,
     /// CRDs and rendered manifests are what the code and the chart say
     Manifests,
+    /// Links, anchors and paths of the documentation
+    Docs,
+    /// Long tier: the book is built, the command blocks of the documentation run
+    DocsCommands,
     /// Long tier: the operator killed at every write to the cloud and to Kubernetes, and started again
     Crash,
     /// Long tier: faults between operator and API server, fail-over, hostile objects, the clock
@@ -81,7 +85,7 @@ enum Part {
 
 impl Part {
     /// What runs without `--only`, cheap things first.
-    const PLAIN: [Self; 7] = [
+    const PLAIN: [Self; 8] = [
         Self::Fmt,
         Self::Clippy,
         Self::Deny,
@@ -89,9 +93,11 @@ impl Part {
         Self::Tests,
         Self::Conformance,
         Self::Manifests,
+        Self::Docs,
     ];
     /// The long tier.
-    const LONG: [Self; 7] = [
+    const LONG: [Self; 8] = [
+        Self::DocsCommands,
         Self::Model,
         Self::Crash,
         Self::KubeFaults,
@@ -134,13 +140,18 @@ impl Part {
             | Self::ApiServer
             | Self::Conformance
             | Self::Manifests
+            | Self::Docs
+            | Self::DocsCommands
             | Self::Model => None,
         }
     }
 
     /// Whether it needs the binaries and test programs.
     fn needs_build(self) -> bool {
-        !matches!(self, Self::Fmt | Self::Clippy | Self::Deny | Self::Model)
+        !matches!(
+            self,
+            Self::Fmt | Self::Clippy | Self::Deny | Self::Docs | Self::Model
+        )
     }
 
     fn run(self, shared: &mut Shared) -> Result<Outcome> {
@@ -166,6 +177,11 @@ impl Part {
             Self::ApiServer => rust_tests(&["--package", "ramtrail", "--test", "*"], Some(shared)),
             Self::Conformance => conformance(),
             Self::Manifests => manifests(),
+            Self::Docs => docs::check().map(Outcome::Passed),
+            Self::DocsCommands => {
+                docs::build()?;
+                docs_commands::run(None).map(Outcome::Passed)
+            }
             Self::Model => model(shared),
             Self::Crash
             | Self::KubeFaults

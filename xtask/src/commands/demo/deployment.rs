@@ -10,14 +10,14 @@ use xtask::operator::OperatorOptions;
 
 /// `deploy/install.yaml`, read by kubectl.
 #[derive(Debug)]
-pub(super) struct Manifest {
+pub(crate) struct Manifest {
     /// Everything but Deployments.
     others: Vec<Value>,
     deployment: Value,
 }
 
 /// Objects of a manifest, in its order.
-pub(super) fn objects(kubectl: &Kubectl, path: &Path) -> Result<Vec<Value>> {
+pub(crate) fn objects(kubectl: &Kubectl, path: &Path) -> Result<Vec<Value>> {
     let file = path.display().to_string();
     let args = [
         "create",
@@ -41,7 +41,7 @@ pub(super) fn objects(kubectl: &Kubectl, path: &Path) -> Result<Vec<Value>> {
 }
 
 impl Manifest {
-    pub(super) fn read(kubectl: &Kubectl, path: &Path) -> Result<Self> {
+    pub(crate) fn read(kubectl: &Kubectl, path: &Path) -> Result<Self> {
         Self::from_objects(objects(kubectl, path)?).with_context(|| format!("in {}", path.display()))
     }
 
@@ -56,12 +56,12 @@ impl Manifest {
     }
 
     /// Everything but the Deployment, to be applied: no node is there to run it on.
-    pub(super) fn others(&self) -> String {
+    pub(crate) fn others(&self) -> String {
         json!({ "apiVersion": "v1", "kind": "List", "items": self.others }).to_string()
     }
 
     /// Names of objects of a kind, such as its CRDs.
-    pub(super) fn names(&self, kind: &str) -> Vec<&str> {
+    pub(crate) fn names(&self, kind: &str) -> Vec<&str> {
         let of_kind = self.others.iter().filter(|object| object["kind"] == kind);
         of_kind
             .filter_map(|object| object["metadata"]["name"].as_str())
@@ -69,14 +69,14 @@ impl Manifest {
     }
 
     /// The Deployment's namespace.
-    pub(super) fn namespace(&self) -> Result<&str> {
+    pub(crate) fn namespace(&self) -> Result<&str> {
         self.deployment["metadata"]["namespace"]
             .as_str()
             .context("the Deployment names no namespace")
     }
 
     /// The ServiceAccount its Pods would run as.
-    pub(super) fn service_account(&self) -> Result<&str> {
+    pub(crate) fn service_account(&self) -> Result<&str> {
         let name = &self.deployment["spec"]["template"]["spec"]["serviceAccountName"];
         name.as_str().context("the Deployment names no ServiceAccount")
     }
@@ -84,7 +84,7 @@ impl Manifest {
     /// The process that a Pod would hold: its arguments with some replaced, its environment resolved.
     ///
     /// `secret` reads a key of a Secret in the Deployment's namespace, `None` if it is not there.
-    pub(super) fn process(
+    pub(crate) fn process(
         &self,
         kubeconfig: &Path,
         replaced: &[(&str, &str)],

@@ -4,9 +4,9 @@
 //! by an official SDK, or from the cloud's journal; every time was measured.
 
 mod conditions;
-mod deployment;
+pub(crate) mod deployment;
 mod people;
-mod sdk;
+pub(crate) mod sdk;
 mod seed;
 
 use std::fs;

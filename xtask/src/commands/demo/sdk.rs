@@ -13,7 +13,7 @@ use xtask::workspace::root;
 
 /// The running program. It ends when we close its standard input, and so also when we die.
 #[derive(Debug)]
-pub(super) struct Sdk {
+pub(crate) struct Sdk {
     child: Child,
     requests: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
@@ -22,7 +22,7 @@ pub(super) struct Sdk {
 /// How the cloud answered.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) enum Answer<T> {
+pub(crate) enum Answer<T> {
     Ok(T),
     Refused(Refusal),
 }
@@ -30,15 +30,15 @@ pub(super) enum Answer<T> {
 /// A call that the cloud refused, in the words of the SDK's exception.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Refusal {
-    pub(super) code: Option<String>,
-    pub(super) message: Option<String>,
-    pub(super) request_id: Option<String>,
+pub(crate) struct Refusal {
+    pub(crate) code: Option<String>,
+    pub(crate) message: Option<String>,
+    pub(crate) request_id: Option<String>,
 }
 
 impl Sdk {
     /// Starts the program; names of the cloud lead to `cloud` (`host:port`).
-    pub(super) fn start(python: &Python, cloud: &str) -> Result<Self> {
+    pub(crate) fn start(python: &Python, cloud: &str) -> Result<Self> {
         let mut child = python
             .command()
             .arg(root().join("xtask/demo/cloud.py"))
@@ -59,7 +59,7 @@ impl Sdk {
     }
 
     /// Asks for something; a refusal by the cloud is an answer, not an error.
-    pub(super) fn ask<T: DeserializeOwned>(&mut self, request: &Value) -> Result<Answer<T>> {
+    pub(crate) fn ask<T: DeserializeOwned>(&mut self, request: &Value) -> Result<Answer<T>> {
         let requests = self.requests.as_mut().context("the SDK program was stopped")?;
         writeln!(requests, "{request}").context("the SDK program ended")?;
         let mut line = String::new();
@@ -76,7 +76,7 @@ impl Sdk {
     }
 
     /// Asks for something that must not be refused.
-    pub(super) fn must<T: DeserializeOwned>(&mut self, request: &Value) -> Result<T> {
+    pub(crate) fn must<T: DeserializeOwned>(&mut self, request: &Value) -> Result<T> {
         match self.ask(request)? {
             Answer::Ok(found) => Ok(found),
             Answer::Refused(refusal) => bail!(
