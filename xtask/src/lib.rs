@@ -16,6 +16,7 @@
 //! - [`api_proxy`]: faults on the way to the API server
 //! - [`emulator`] and [`operator`]: our two binaries as processes
 //! - [`reference`]: the API reference, made from the CRDs
+//! - [`sbom`]: what a binary is made of
 //! - [`share`]: a part of a matrix that changes with a seed
 //! - [`temp_dir`]: folders that go away with us
 //! - [`wait`]: waiting for a condition with a deadline
@@ -34,6 +35,7 @@ pub mod operator;
 pub mod process;
 pub mod python;
 pub mod reference;
+pub mod sbom;
 pub mod share;
 pub mod temp_dir;
 pub mod terminal;

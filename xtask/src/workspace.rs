@@ -46,13 +46,18 @@ fn cache_dir_from(own: Option<OsString>, xdg: Option<OsString>, home: Option<OsS
     Ok(dir)
 }
 
+/// The folder into which cargo builds.
+pub fn target() -> PathBuf {
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    root().join(target)
+}
+
 /// A binary of this workspace as `cargo build` leaves it in the debug profile.
 ///
 /// # Errors
 /// Fails with the command to run if it has not been built.
 pub fn binary(name: &str) -> Result<PathBuf> {
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    let path = root().join(target).join("debug").join(name);
+    let path = target().join("debug").join(name);
     if !path.is_file() {
         bail!(
             "{} is not built: run `cargo build --workspace --bins` first",
