@@ -165,6 +165,8 @@ impl Stand {
         command
             .env("PATH", path)
             .env("HOME", work)
+            // No command of a page may look for the real cloud.
+            .env("RAMTRAIL_CLOUD_ENDPOINT", self.emulator.url())
             .env("ALIBABA_CLOUD_ACCESS_KEY_ID", &self.key.0)
             .env("ALIBABA_CLOUD_ACCESS_KEY_SECRET", &self.key.1)
             .current_dir(root());

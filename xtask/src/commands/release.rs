@@ -1,5 +1,6 @@
 //! `cargo xtask release`: everything that a release publishes, made under `target/dist`.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -171,7 +172,7 @@ fn checksums(dist: &Path) -> Result<()> {
     for path in files(dist)? {
         let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        text.push_str(&format!("{}  {name}\n", hex::encode(Sha256::digest(&content))));
+        writeln!(text, "{}  {name}", hex::encode(Sha256::digest(&content)))?;
     }
     write(&dist.join("SHA256SUMS"), &text)
 }
