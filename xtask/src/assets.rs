@@ -1,8 +1,8 @@
-//! kube-apiserver, kube-controller-manager, kubectl, etcd and helm: real programs, built once from pinned Go
-//! modules into the cache, or taken from where the user has them.
+//! kube-apiserver, kube-controller-manager, kubectl, etcd, helm and Argo CD: real programs, built once from pinned
+//! Go modules into the cache, or taken from where the user has them.
 //!
-//! The modules under `tools/` hold nothing but `tool` directives. A finished set never changes: its folder is
-//! named after everything that went into it.
+//! The modules under `tools/` hold nothing but `tool` directives, apart from the small cache server that Argo CD
+//! wants. A finished set never changes: its folder is named after everything that went into it.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -31,10 +31,15 @@ pub enum Tool {
     Kubectl,
     /// Renders the chart.
     Helm,
+    /// All programs of Argo CD in one; `ARGOCD_BINARY_NAME` chooses.
+    ArgoCd,
+    /// The cache of Argo CD: a small program of ours that talks the Redis protocol.
+    Redis,
 }
 
 impl Tool {
-    /// All tools, the ones needed first in front.
+    /// The tools of a control plane and of the chart, the ones needed first in front. Those of Argo CD are built for
+    /// its part of the long tier only.
     pub const ALL: [Self; 5] = [
         Self::Etcd,
         Self::KubeApiserver,
@@ -51,6 +56,8 @@ impl Tool {
             Self::KubeControllerManager => "kube-controller-manager",
             Self::Kubectl => "kubectl",
             Self::Helm => "helm",
+            Self::ArgoCd => "argocd",
+            Self::Redis => "redis",
         }
     }
 
@@ -62,6 +69,8 @@ impl Tool {
             Self::KubeControllerManager => "TEST_ASSET_KUBE_CONTROLLER_MANAGER",
             Self::Kubectl => "TEST_ASSET_KUBECTL",
             Self::Helm => "TEST_ASSET_HELM",
+            Self::ArgoCd => "TEST_ASSET_ARGOCD",
+            Self::Redis => "TEST_ASSET_REDIS",
         }
     }
 
@@ -72,13 +81,17 @@ impl Tool {
             Self::KubeControllerManager => "k8s.io/kubernetes/cmd/kube-controller-manager",
             Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
             Self::Helm => "helm.sh/helm/v4/cmd/helm",
+            Self::ArgoCd => "github.com/argoproj/argo-cd/v3/cmd",
+            Self::Redis => "ramtrail.io/tools/redis",
         }
     }
 
-    /// The Go module that pins the tool. Helm has its own: it wants other versions of the same modules.
+    /// The Go module that pins the tool. Helm and Argo CD have their own: they want other versions of the same modules.
     fn module_dir(self) -> &'static str {
         match self {
             Self::Helm => "tools/helm",
+            Self::ArgoCd => "tools/argocd",
+            Self::Redis => "tools/redis",
             _ => "tools",
         }
     }
@@ -128,6 +141,24 @@ fn find_or_build(tool: Tool) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The source of Argo CD as its module has it: its CustomResourceDefinitions lie there.
+///
+/// # Errors
+/// Fails if Go is missing, or cannot find or fetch the module.
+pub fn argo_cd_source() -> Result<PathBuf> {
+    let module = Module::read(Tool::ArgoCd.module_dir())?;
+    let output = go(&module.dir, module.toolchain.as_deref())
+        .args(["mod", "download", "-json", "github.com/argoproj/argo-cd/v3"])
+        .output()
+        .context("cannot run go")?;
+    let found: serde_json::Value =
+        serde_json::from_slice(&output.stdout).context("go mod download does not answer in JSON")?;
+    match found["Dir"].as_str() {
+        Some(dir) if output.status.success() => Ok(PathBuf::from(dir)),
+        _ => bail!("the source of Argo CD cannot be had: {found}"),
+    }
+}
+
 fn from_environment(tool: Tool, own: Option<&OsStr>, assets: Option<&OsStr>) -> Result<Option<PathBuf>> {
     if let Some(path) = own.filter(|p| !p.is_empty()).map(PathBuf::from) {
         if !path.is_file() {
@@ -163,6 +194,8 @@ struct Module {
     dir: PathBuf,
     ldflags: String,
     key: String,
+    /// The release of Go to build with, if the one that is installed is too old: Go fetches others as modules.
+    toolchain: Option<String>,
 }
 
 impl Module {
@@ -173,11 +206,16 @@ impl Module {
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
         };
         let (go_mod, go_sum) = (read("go.mod")?, read("go.sum")?);
-        let go = go_version(&dir)?;
+        let mut go = go_version(&dir, None)?;
+        let mut toolchain = None;
         if let Some(wanted) = directive(&go_mod, "go")
             && version_parts(&go) < version_parts(wanted)
         {
-            bail!("Go {wanted} or newer is needed to build the control plane; this machine has {go}");
+            let release = format!("go{wanted}");
+            go = go_version(&dir, Some(&release)).with_context(|| {
+                format!("Go {wanted} or newer is needed; this machine has {go}, and a newer one could not be fetched")
+            })?;
+            toolchain = Some(release);
         }
         let ldflags = ldflags(&go_mod);
         let mut hash = Sha256::new();
@@ -192,8 +230,16 @@ impl Module {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
+        if dir.join("main.go").is_file() {
+            hash.update(read("main.go")?);
+        }
         let key = hex::encode(hash.finalize())[..16].to_owned();
-        Ok(Self { dir, ldflags, key })
+        Ok(Self {
+            dir,
+            ldflags,
+            key,
+            toolchain,
+        })
     }
 
     fn build(&self, tool: Tool, path: &Path) -> Result<()> {
@@ -201,7 +247,7 @@ impl Module {
         let built = terminal::progress(
             &format!("building {} from its Go module (once)", tool.name()),
             || {
-                let output = go(&self.dir)
+                let output = go(&self.dir, self.toolchain.as_deref())
                     .args(["build", "-ldflags", &self.ldflags, "-o"])
                     .arg(&partial)
                     .arg(tool.package())
@@ -244,19 +290,22 @@ fn ldflags(go_mod: &str) -> String {
     flags.join(" ")
 }
 
-fn go(dir: &Path) -> Command {
+fn go(dir: &Path, toolchain: Option<&str>) -> Command {
     let mut command = Command::new("go");
     command
         .current_dir(dir)
         .env("CGO_ENABLED", "0")
         .stdin(Stdio::null());
+    if let Some(release) = toolchain {
+        command.env("GOTOOLCHAIN", release);
+    }
     command
 }
 
-fn go_version(dir: &Path) -> Result<String> {
+fn go_version(dir: &Path, toolchain: Option<&str>) -> Result<String> {
     let hint = "the control plane is built from Go modules, which needs Go (https://go.dev/dl); or set \
                 KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver and kubectl";
-    let output = go(dir)
+    let output = go(dir, toolchain)
         .args(["env", "GOVERSION"])
         .output()
         .with_context(|| format!("go is missing: {hint}"))?;
@@ -351,7 +400,7 @@ mod tests {
 
     #[test]
     fn every_tool_is_pinned_by_its_module() {
-        for tool in Tool::ALL {
+        for tool in Tool::ALL.into_iter().chain([Tool::ArgoCd, Tool::Redis]) {
             let path = root().join(tool.module_dir()).join("go.mod");
             let go_mod = fs::read_to_string(&path).unwrap();
             assert!(

@@ -5,7 +5,8 @@
 //! supervised processes, and a Python environment with the official SDKs.
 //!
 //! - [`workspace`]: where the checkout, the built binaries and the cache are
-//! - [`assets`]: kube-apiserver, kube-controller-manager, kubectl, etcd and helm, built once
+//! - [`assets`]: kube-apiserver, kube-controller-manager, kubectl, etcd, helm and Argo CD, built once
+//! - [`argo_cd`]: the forms of the health checks for Argo CD
 //! - [`crates`]: programs from crates.io, built once
 //! - [`book`]: pages, links and command blocks of the documentation
 //! - [`chart`]: the README of the Helm chart
@@ -23,6 +24,7 @@
 //! - [`terminal`]: what a person sees
 
 pub mod api_proxy;
+pub mod argo_cd;
 pub mod assets;
 pub mod book;
 pub mod chart;

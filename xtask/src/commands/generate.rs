@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
+use xtask::argo_cd;
 use xtask::assets::{self, Tool};
 use xtask::chart;
 use xtask::reference;
@@ -16,7 +17,8 @@ use xtask::workspace::{binary, cargo, root};
 /// The namespace of `deploy/install.yaml`.
 pub(crate) const NAMESPACE: &str = "ramtrail-system";
 
-/// Write the generated files: CRDs (crds/ and the chart's copies), what deploy/ has of the chart, the chart's README, docs/reference.md
+/// Write the generated files: CRDs (crds/ and the chart's copies), what deploy/ has of the chart, the chart's README,
+/// docs/reference.md, health checks for Argo CD
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Write nothing; fail and name the files that differ from what would be written
@@ -55,6 +57,7 @@ pub(crate) fn differing() -> Result<Vec<PathBuf>> {
     paths.extend(changed(&manifests()?));
     paths.extend(changed(&readme()?));
     paths.extend(changed(&reference_page(&crds)?));
+    paths.extend(changed(&health_checks()?));
     Ok(paths)
 }
 
@@ -69,6 +72,7 @@ fn write() -> Result<Vec<PathBuf>> {
     written.extend(write_changed(&manifests()?)?);
     written.extend(write_changed(&readme()?)?);
     written.extend(write_changed(&reference_page(&crds)?)?);
+    written.extend(write_changed(&health_checks()?)?);
     Ok(written)
 }
 
@@ -207,6 +211,14 @@ fn reference_page(crds: &Files) -> Result<Files> {
     }
     let page = reference::page(&definitions)?;
     Ok(Files::from([(PathBuf::from("docs/reference.md"), page)]))
+}
+
+/// The health checks for Argo CD, from their one script.
+fn health_checks() -> Result<Files> {
+    let path = Path::new(argo_cd::FOLDER).join("health.lua");
+    let script =
+        fs::read_to_string(root().join(&path)).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(argo_cd::health_checks(&script))
 }
 
 fn output(command: &mut Command) -> Result<String> {

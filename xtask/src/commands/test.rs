@@ -81,6 +81,8 @@ enum Part {
     Model,
     /// Long tier: churn over many accounts; nothing grows, nobody slows another
     Soak,
+    /// Long tier: real Argo CD syncs, judges, prunes, moves and deletes our objects from a Git repository
+    ArgoCd,
 }
 
 impl Part {
@@ -96,7 +98,7 @@ impl Part {
         Self::Docs,
     ];
     /// The long tier.
-    const LONG: [Self; 8] = [
+    const LONG: [Self; 9] = [
         Self::DocsCommands,
         Self::Model,
         Self::Crash,
@@ -104,6 +106,7 @@ impl Part {
         Self::Lifecycle,
         Self::CloudErrors,
         Self::Flips,
+        Self::ArgoCd,
         Self::Soak,
     ];
 
@@ -131,6 +134,7 @@ impl Part {
             Self::CloudErrors => Some("cloud_errors"),
             Self::Flips => Some("assumption_flips"),
             Self::Soak => Some("soak"),
+            Self::ArgoCd => Some("argo_cd"),
             Self::Fmt
             | Self::Clippy
             | Self::Deny
@@ -189,6 +193,13 @@ impl Part {
             | Self::CloudErrors
             | Self::Flips
             | Self::Soak => long_tests(self.program().context("a part without a program")?, shared),
+            Self::ArgoCd => {
+                // A cold cache builds them now, with a progress line, not in the middle of a test.
+                for tool in [Tool::ArgoCd, Tool::Redis, Tool::Helm] {
+                    assets::ensure(tool)?;
+                }
+                long_tests(self.program().context("a part without a program")?, shared)
+            }
         }
     }
 }
