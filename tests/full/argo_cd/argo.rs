@@ -86,16 +86,19 @@ impl Argo {
                 // The health of each object, with its message, in the Application.
                 "--persist-resource-health",
             ]),
-            argo_program(dir.path(), &path, "argocd-applicationset-controller").args([
-                &format!("--kubeconfig={}", kubeconfig.display()),
-                &format!("--namespace={NAMESPACE}"),
-                &repo_at,
-                "--repo-server-plaintext",
-                "--enable-leader-election=false",
-                &format!("--metrics-addr=127.0.0.1:{set_metrics}"),
-                &format!("--probe-addr=127.0.0.1:{set_probe}"),
-                &format!("--webhook-addr=127.0.0.1:{set_webhook}"),
-            ]),
+            argo_program(dir.path(), &path, "argocd-applicationset-controller")
+                // One part of it reads the variable, another the flag.
+                .env("KUBECONFIG", &kubeconfig)
+                .args([
+                    &format!("--kubeconfig={}", kubeconfig.display()),
+                    &format!("--namespace={NAMESPACE}"),
+                    &repo_at,
+                    "--repo-server-plaintext",
+                    "--enable-leader-election=false",
+                    &format!("--metrics-addr=127.0.0.1:{set_metrics}"),
+                    &format!("--probe-addr=127.0.0.1:{set_probe}"),
+                    &format!("--webhook-addr=127.0.0.1:{set_webhook}"),
+                ]),
         ];
         let mut processes = Vec::new();
         for spec in &specs {
@@ -127,6 +130,10 @@ impl Argo {
             },
         });
         merge(&mut application, changes);
+        // With several sources there is no single one.
+        if application["spec"]["source"].is_null() {
+            application["spec"].as_object_mut().unwrap().remove("source");
+        }
         self.kubectl.apply(&application.to_string()).unwrap();
     }
 
@@ -190,8 +197,20 @@ impl Argo {
 
     /// Waits until Argo CD gives an object of an Application this health, and returns the message.
     pub fn health_of(&self, name: &str, kind: &str, health: &str) -> String {
-        let application = self.until(name, &format!("{kind} is {health}"), |application| {
-            resource(application, kind)["health"]["status"] == health
+        self.health_says(name, kind, health, "")
+    }
+
+    /// Waits until Argo CD gives an object this health with a message that holds these words.
+    ///
+    /// Argo CD looks again by itself when the health changes, not when only the message does: then it is asked to.
+    pub fn health_says(&self, name: &str, kind: &str, health: &str, words: &str) -> String {
+        let application = self.until(name, &format!("{kind} is {health}: {words}"), |application| {
+            let is = &resource(application, kind)["health"];
+            let says = is["message"].as_str().unwrap_or_default().contains(words);
+            if is["status"] == health && !says {
+                self.refresh(name, "normal");
+            }
+            is["status"] == health && says
         });
         resource(&application, kind)["health"]["message"]
             .as_str()
@@ -298,16 +317,19 @@ fn install(kubectl: &Kubectl, source: &Path) {
             ),
         ])
         .unwrap();
-    kubectl
-        .wait_for_crds(
-            &[
-                "applications.argoproj.io",
-                "appprojects.argoproj.io",
-                "applicationsets.argoproj.io",
-            ],
-            api_server::DEADLINE,
-        )
-        .unwrap();
+    // kubectl does not wait for conditions of an object that has none yet.
+    eventually("the kinds of Argo CD are served", || {
+        kubectl
+            .wait_for_crds(
+                &[
+                    "applications.argoproj.io",
+                    "appprojects.argoproj.io",
+                    "applicationsets.argoproj.io",
+                ],
+                api_server::DEADLINE,
+            )
+            .map_err(|error| error.to_string())
+    });
     let object = |kind: &str, name: &str| {
         json!({
             "apiVersion": "v1", "kind": kind,

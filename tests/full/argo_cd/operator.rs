@@ -158,7 +158,6 @@ fn delete_as_one(kubectl: &Kubectl, argo: &Argo, world: &World, repository: &Rep
     chart["helm"]["valuesObject"]["clusterID"] = json!("prod-1");
     let audit = json!({"repoURL": repository.url(), "path": "audit", "targetRevision": "main"});
     let changes = json!({"spec": {
-        "source": null,
         "sources": [chart, audit],
         "syncPolicy": {"syncOptions": ["ServerSideApply=true"]},
     }});

@@ -19,8 +19,9 @@ fn a_bad_spec_is_degraded_with_our_message() {
         .write(&path("AuditProject"), &manifest("AuditProject", &bad));
     stage.repository.commit();
     stage.apply(&json!({}));
-    let said = stage.argo.health_of(&stage.name, "AuditProject", "Degraded");
-    assert!(said.contains("nobody-wrote-this"), "{said}");
+    let said = stage
+        .argo
+        .health_says(&stage.name, "AuditProject", "Degraded", "nobody-wrote-this");
     let stalled = condition(&stage.world, "AuditProject", PROJECT, "Stalled");
     assert_eq!(stalled["status"], "True", "{stalled}");
     assert_eq!(said, stalled["message"].as_str().unwrap());
@@ -30,8 +31,9 @@ fn a_bad_spec_is_degraded_with_our_message() {
             application["status"]["health"]["status"] == "Degraded"
         });
     // What depends on it waits, and says for what.
-    let said = stage.argo.health_of(&stage.name, "RamTrail", "Progressing");
-    assert!(said.contains(PROJECT), "{said}");
+    stage
+        .argo
+        .health_says(&stage.name, "RamTrail", "Progressing", PROJECT);
     // Put right in Git, all is well without any other step.
     let commit = stage.push("AuditProject", &json!({}));
     stage.argo.synced_and_healthy(&stage.name, &commit);
@@ -86,8 +88,9 @@ fn a_waiting_trail_is_progressing() {
     stage.repository.remove(&path("AuditProject"));
     stage.repository.commit();
     stage.apply(&json!({}));
-    let said = stage.argo.health_of(&stage.name, "RamTrail", "Progressing");
-    assert!(said.contains(PROJECT), "{said}");
+    stage
+        .argo
+        .health_says(&stage.name, "RamTrail", "Progressing", PROJECT);
     let commit = stage.push("AuditProject", &json!({}));
     stage.argo.synced_and_healthy(&stage.name, &commit);
 }
