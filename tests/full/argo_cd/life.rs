@@ -5,7 +5,7 @@ use xtask::process::Signal;
 
 use crate::argo::is_synced;
 use crate::support::{CREDENTIALS, KEY, SECRET, World, api_server, wait};
-use crate::trail_support::{CALLS, PROJECT, STORE, TRAIL, project, settle, trail};
+use crate::trail_support::{CALLS, PROJECT, STORE, TRAIL, job, project, settle, trail};
 use crate::{STACK, Stage, manifest, path, reductions};
 use ramtrail::aliyun::LogStoreName;
 use ramtrail::aliyun::action_trail::TrailState;
@@ -211,9 +211,9 @@ fn deletion_in_the_foreground_leaves_no_object_behind() {
 }
 
 /// The whole stack moves to another namespace in one commit. Project and store may take over what the old ones release; a trail may
-/// not, since it carries no tags of its own, and says which tag of the project is in its way.
+/// not, since it carries no tags of its own: it names the tag, and then the copy job, that are in its way, and a person removes them.
 #[test]
-fn a_stack_moves_between_namespaces() {
+fn a_stack_moves_between_namespaces_and_the_trail_asks_for_two_steps() {
     let mut stage = Stage::new("move");
     let other = api_server::namespace(&stage.world.kubectl, "moved");
     write_secret(&stage, &other);
@@ -245,6 +245,10 @@ fn a_stack_moves_between_namespaces() {
     );
     let log = stage.world.intruder().log_service;
     wait(log.untag_resources(&Taggable::Project(project()), &[tag.as_str()])).unwrap();
+    stage
+        .argo
+        .health_says(&stage.name, "RamTrail", "Degraded", "Delete or rename that job");
+    wait(log.delete_etl(&project(), &job())).unwrap();
     let application = stage
         .argo
         .until(&stage.name, "Synced and Healthy", |application| {
