@@ -35,7 +35,7 @@ pub fn readme(chart: &str, values: &str, alerts: &str) -> Result<String> {
     let mut out = format!(
         "# {}\n\n<!-- Made by `cargo xtask generate` from Chart.yaml, values.yaml and files/alerts.yaml; changes belong there. -->\n\n\
          {}. Kubernetes `{}`.\n\n\
-         ```sh\nhelm install ramtrail charts/ramtrail --namespace ramtrail-system --create-namespace \\\n  \
+         <!-- not run: the quick start runs the same -->\n```sh\nhelm install ramtrail charts/ramtrail --namespace ramtrail-system --create-namespace \\\n  \
          --set image.repository=REPOSITORY --set clusterID=prod-1\n```\n\n",
         text("name"),
         text("description"),
@@ -44,7 +44,7 @@ pub fn readme(chart: &str, values: &str, alerts: &str) -> Result<String> {
     out.push_str(
         "Who may change our kinds may not thereby weaken an audit: that needs the verb `weaken` as well, which the API server \
          asks for\n(`breakGlass`). Bind the ClusterRole `<full name>-weaken` to whoever has to, for as long as they have to:\n\n\
-         ```sh\nkubectl -n audit create rolebinding break-glass --clusterrole=ramtrail-weaken --user=alice\n```\n\n\
+         <!-- not run: the quick start runs the same -->\n```sh\nkubectl -n audit create rolebinding break-glass --clusterrole=ramtrail-weaken --user=alice\n```\n\n\
          ## Values\n",
     );
     for (title, rows) in sections(values)? {
