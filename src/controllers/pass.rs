@@ -629,6 +629,18 @@ pub fn contested(what: &str, foreign_owner: &str) -> Report {
     report
 }
 
+/// Differences that were found and are still there: the steps that would have put them right failed.
+pub fn out_of_sync<'a>(differences: impl IntoIterator<Item = &'a str>) -> Statement {
+    let differences: Vec<&str> = differences.into_iter().collect();
+    let text = format!("Found and not put right yet: {}", differences.join("; "));
+    Statement::new(
+        condition::SYNCED,
+        condition::Status::False,
+        reason::UPDATING,
+        text,
+    )
+}
+
 /// The Protected condition: True unless something weakens the audit; the first reason given stands, all are named.
 pub fn protected(policy: ManagementPolicy, weaknesses: &[(&'static str, String)]) -> Statement {
     let mut all: Vec<(&'static str, String)> = Vec::new();

@@ -753,6 +753,14 @@ impl Collector for Process {
             #[allow(clippy::cast_precision_loss)] // exact up to 9e15 files
             gauge("process_open_fds", "Open file descriptors", files as f64)?;
         }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            #[allow(clippy::cast_precision_loss)] // exact up to 9e15 tasks
+            gauge(
+                "ramtrail_tasks",
+                "Tasks of the runtime that have not ended",
+                runtime.metrics().num_alive_tasks() as f64,
+            )?;
+        }
         if let Some(seconds) = Self::cpu_seconds() {
             let counter = ConstCounter::new(seconds);
             let descriptor = encoder.encode_descriptor(

@@ -1,10 +1,10 @@
-//! Soak: churn over 20 accounts with 5 stacks each in one operator process, with the clock of resyncs, polls and credential
-//! rotations shortened by flags. Nothing may grow, little may be throttled, and an account that does not answer may not
-//! slow the others.
+//! Soak, with the clock of resyncs, polls and credential rotations shortened by flags. Nothing may grow, and little may be
+//! throttled. Two cores cannot do both at once, so it is done twice: broad, churn over 20 accounts with 5 stacks each, one of
+//! which stops answering and may not slow the others; and long, 30 hours' worth of resyncs and polls of 2 accounts with 5 stacks
+//! each, with more rotations than such a time has.
 //!
-//! `RAMTRAIL_SOAK_MINUTES` sets how long the churn runs (4 by default), `RAMTRAIL_SOAK_RESYNC` the seconds between resyncs
-//! (6 by default, in place of 300), `RAMTRAIL_SOAK_ACCOUNTS` the number of accounts, `RAMTRAIL_SOAK_SEED` what happens. How
-//! many hours' worth of resyncs came to pass is counted and printed: what a machine cannot keep up with is not claimed.
+//! `RAMTRAIL_SOAK_MINUTES` sets how long each runs (4 by default), `RAMTRAIL_SOAK_SEED` what happens. How many hours' worth came
+//! to pass is counted from what the operator did, printed and demanded: what a machine cannot keep up with is not claimed.
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss)]
 
 #[path = "../support/mod.rs"]
@@ -13,7 +13,7 @@ mod support;
 mod trail_support;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -32,20 +32,50 @@ use support::{OPERATOR_NAMESPACE, REGION, World, wait};
 use trail_support::ram_as;
 use xtask::control_plane::free_port;
 
-/// Accounts, unless the environment says otherwise.
-const ACCOUNTS: u64 = 20;
 /// ActionTrail allows as many trails per account and region.
 const STACKS: usize = 5;
 const SECRET: &str = "secretOfAnAccount00000001";
 const ROLE: &str = "ramtrail-copy";
 
-/// Seconds between resyncs here, unless the environment says otherwise, and by the operator's default.
-const RESYNC: (u64, u64) = (6, 300);
-const POLL: u64 = 2;
+/// Seconds between resyncs and between polls by the operator's defaults.
+const DEFAULTS: (f64, f64) = (300.0, 60.0);
 /// How long a copy job that failed each time it was started is left alone, in polls.
-const JOB_PATIENCE: u64 = 2 * 60;
-/// Things that happen in each round.
-const CHURN: usize = 4;
+const JOB_PATIENCE: u32 = 2 * 60;
+
+/// A soak.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    purpose: &'static str,
+    accounts: usize,
+    resync: Duration,
+    poll: Duration,
+    /// Things that happen in each round.
+    churn: usize,
+    /// Whether one account stops answering.
+    silence: bool,
+    /// As many hours' worth of resyncs and of polls must come to pass.
+    hours: f64,
+}
+
+const BROAD: Plan = Plan {
+    purpose: "broad",
+    accounts: 20,
+    resync: Duration::from_secs(6),
+    poll: Duration::from_secs(2),
+    churn: 4,
+    silence: true,
+    hours: 0.5,
+};
+
+const LONG: Plan = Plan {
+    purpose: "long",
+    accounts: 2,
+    resync: Duration::from_millis(400),
+    poll: Duration::from_millis(100),
+    churn: 1,
+    silence: false,
+    hours: 30.0,
+};
 /// How much faster than by default calls may be made, on both sides: time passes faster too.
 const RATE: u64 = 100;
 
@@ -109,7 +139,6 @@ struct Soak {
     metrics: String,
     admins: Vec<CloudClients>,
     accounts: usize,
-    resync: u64,
     rotations: Vec<usize>,
     dice: Dice,
     done: BTreeMap<&'static str, usize>,
@@ -117,9 +146,8 @@ struct Soak {
 }
 
 impl Soak {
-    fn start() -> Self {
-        let accounts = usize::try_from(number("RAMTRAIL_SOAK_ACCOUNTS", ACCOUNTS)).unwrap();
-        let resync = number("RAMTRAIL_SOAK_RESYNC", RESYNC.0);
+    fn start(plan: Plan) -> Self {
+        let accounts = plan.accounts;
         let quota = |name: &str, value: u64| format!("--quota={name}={}", value * RATE);
         let quotas = [
             quota("sls.meta.qps", 10),
@@ -133,8 +161,12 @@ impl Soak {
         let port = free_port().unwrap();
         let mut world = World::with_emulator("soak", &arguments)
             .option(&format!("--http-listen=127.0.0.1:{port}"))
-            .option(&format!("--resync-interval={resync}s"))
-            .option(&format!("--poll-interval={POLL}s"))
+            .option(&format!("--resync-interval={}ms", plan.resync.as_millis()))
+            .option(&format!("--poll-interval={}ms", plan.poll.as_millis()))
+            .option("--leader-elect=true")
+            .option("--lease-duration=6s")
+            .option("--renew-deadline=4s")
+            .option("--retry-period=1s")
             .option("--due-call-interval=10s")
             .option(&format!("--log-service-rate={}", 10 * RATE))
             .option("--log-level=warn");
@@ -150,7 +182,6 @@ impl Soak {
             metrics: format!("http://127.0.0.1:{port}/metrics"),
             admins,
             accounts,
-            resync,
             rotations: vec![0; accounts],
             dice: Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
             done: BTreeMap::new(),
@@ -225,11 +256,11 @@ impl Soak {
     }
 
     /// One thing that users, rotations or intruders do.
-    fn churn(&mut self, spare: usize) {
+    fn churn(&mut self, spare: Option<usize>) {
         let account = self.dice.below(self.accounts);
         // The first stack of each account is measured and left alone; so is the account that does not answer.
         let number = 1 + self.dice.below(STACKS - 1);
-        if account == spare {
+        if Some(account) == spare {
             return;
         }
         let name = stack(account, number);
@@ -383,6 +414,7 @@ impl Soak {
             ("rss MiB", value("process_resident_memory_bytes") / 1_048_576.0),
             ("files", value("process_open_fds")),
             ("threads", f64::from(self.threads())),
+            ("tasks", value("ramtrail_tasks")),
             ("Secrets", wait(secrets.list(&list)).unwrap().items.len() as f64),
             ("Leases", wait(leases.list(&list)).unwrap().items.len() as f64),
             (
@@ -523,8 +555,8 @@ fn grows(name: &str, samples: &[(f64, f64)], changes: f64) -> Result<String, Str
         // What happens is told; what does not, is not.
         "Events" => EVENTS_PER_CHANGE * changes,
         "threads" => (GROWTH * mean).max(4.0),
-        // Connections come and go with each host, and each call that is held has one.
-        "files" => (GROWTH * mean).max(16.0),
+        // Connections come and go with each host, and each call that is held has one, and a task.
+        "files" | "tasks" => (GROWTH * mean).max(16.0),
         _ => GROWTH * mean,
     };
     let minutes = (half.last().unwrap().0 - half[0].0) / 60.0;
@@ -546,7 +578,9 @@ fn judge(
     let mut problems = Vec::new();
     let done = &samples["changes"];
     let changes = done.last().unwrap().1 - done[done.len() / 2].1;
-    for name in ["rss MiB", "files", "threads", "Secrets", "Leases", "Events"] {
+    for name in [
+        "rss MiB", "files", "threads", "tasks", "Secrets", "Leases", "Events",
+    ] {
         match grows(name, &samples[name], changes) {
             Ok(text) => println!("soak: {text}"),
             Err(text) => problems.push(text),
@@ -566,6 +600,9 @@ fn judge(
     let objects = 3 * soak.accounts * STACKS;
     if last("Events") > (EVENTS_PER_OBJECT * objects) as f64 {
         problems.push(format!("{} Events about {objects} objects", last("Events")));
+    }
+    if during.is_empty() {
+        return problems;
     }
     let (usual, with_silent) = (middle(before.to_vec()), middle(during.to_vec()));
     println!(
@@ -602,8 +639,46 @@ fn the_judge_of_growth_sees_a_leak_and_no_leak_in_noise() {
 
 #[test]
 fn churn_over_many_accounts_lets_nothing_grow_and_no_account_slows_another() {
+    soak(BROAD);
+}
+
+#[test]
+fn thirty_hours_of_resyncs_polls_and_rotations_let_nothing_grow() {
+    soak(LONG);
+}
+
+/// How often something happened so far, by the operator's own count.
+fn counts(soak: &Soak) -> (f64, f64) {
+    let text = ureq::get(&soak.metrics)
+        .call()
+        .unwrap()
+        .body_mut()
+        .read_to_string()
+        .unwrap();
+    let polls: f64 = text
+        .lines()
+        .filter(|line| line.starts_with("ramtrail_cloud_requests_total{"))
+        .filter(|line| line.contains("action=\"DescribeTrails\"") && line.contains("code=\"ok\""))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum();
+    (sum(&text, "ramtrail_reconciles_total"), polls)
+}
+
+fn lease(soak: &Soak) -> Lease {
+    let leases: Api<Lease> = Api::namespaced(soak.world.client.clone(), OPERATOR_NAMESPACE);
+    let all = wait(leases.list(&ListParams::default())).unwrap().items;
+    let newest = all
+        .into_iter()
+        .max_by_key(|lease| lease.spec.as_ref().and_then(|spec| spec.renew_time.clone()));
+    newest.expect("the operator holds a lease")
+}
+
+fn soak(plan: Plan) {
+    static ONE: Mutex<()> = Mutex::new(());
+    // Each wants the machine for itself.
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let minutes = number("RAMTRAIL_SOAK_MINUTES", 4);
-    let mut soak = Soak::start();
+    let mut soak = Soak::start(plan);
     let setting_up = Instant::now();
     for account in 0..soak.accounts {
         for number in 0..STACKS {
@@ -611,32 +686,26 @@ fn churn_over_many_accounts_lets_nothing_grow_and_no_account_slows_another() {
         }
     }
     soak.all_ready(Duration::from_secs(300)).unwrap();
+    let purpose = plan.purpose;
     println!(
-        "soak: {} objects Ready after {:.0} s",
+        "soak, {purpose}: {} objects Ready after {:.0} s",
         3 * soak.accounts * STACKS,
         setting_up.elapsed().as_secs_f64()
     );
 
     // The last account stops answering after a third: growth is judged over the second half, in which all is alike.
-    let silent = soak.accounts - 1;
+    let silent = plan.silence.then(|| soak.accounts - 1);
+    let healed = silent.unwrap_or(soak.accounts);
     let start = Instant::now();
     let whole = Duration::from_secs(60 * minutes);
     let mut samples: BTreeMap<&'static str, Vec<(f64, f64)>> = BTreeMap::new();
     let (mut before, mut during) = (Vec::new(), Vec::new());
     let mut is_silent = false;
-    let visits = |soak: &Soak| {
-        let text = ureq::get(&soak.metrics)
-            .call()
-            .unwrap()
-            .body_mut()
-            .read_to_string()
-            .unwrap();
-        sum(&text, "ramtrail_reconciles_total")
-    };
-    let visits_before = visits(&soak);
+    let (visits_before, polls_before) = counts(&soak);
+    let lease_before = lease(&soak);
     let mut probe = 0;
     while start.elapsed() < whole {
-        if !is_silent && start.elapsed() > whole / 3 {
+        if let Some(silent) = silent.filter(|_| !is_silent && start.elapsed() > whole / 3) {
             is_silent = true;
             let fault = json!({
                 "match": {"account": account(silent), "caller": "user/operator", "times": 0},
@@ -644,10 +713,10 @@ fn churn_over_many_accounts_lets_nothing_grow_and_no_account_slows_another() {
             });
             soak.world.emulator.add_fault(&fault).unwrap();
         }
-        for _ in 0..CHURN {
+        for _ in 0..plan.churn {
             soak.churn(silent);
         }
-        let heal = soak.heal(probe % silent);
+        let heal = soak.heal(probe % healed);
         probe += 1;
         if is_silent { &mut during } else { &mut before }.push(heal);
         for (name, value) in soak.sample() {
@@ -658,28 +727,48 @@ fn churn_over_many_accounts_lets_nothing_grow_and_no_account_slows_another() {
         }
     }
     let churned = start.elapsed().as_secs_f64();
-    let visited = visits(&soak) - visits_before;
+    let (visits, polls) = counts(&soak);
+    let lease_after = lease(&soak);
     soak.world.emulator.remove_faults().unwrap();
 
     let mut problems = judge(&soak, &samples, (&before, &during));
-    let objects = 3 * soak.accounts * STACKS;
-    let each = visited / objects as f64;
+    let objects = (3 * soak.accounts * STACKS) as f64;
+    let each = (visits - visits_before) / objects;
+    // One poll asks for all trails of an account.
+    let polled = (polls - polls_before) / soak.accounts as f64;
+    let (resyncs, polled) = (each * DEFAULTS.0 / 3600.0, polled * DEFAULTS.1 / 3600.0);
     println!(
-        "soak: {:?} in {churned:.0} s; {each:.1} visits of each object, {:.1} hours' worth of resyncs; {} rotations",
+        "soak, {purpose}: {:?} in {churned:.0} s; {each:.1} visits of each object: {resyncs:.1} hours' worth of resyncs, {polled:.1} of \
+         polls; {} rotations",
         soak.done,
-        each * RESYNC.1 as f64 / 3600.0,
         soak.rotations.iter().sum::<usize>()
     );
-    // A soak in which nothing happens shows nothing: a tenth of the asked pace at the least.
-    if each < churned / soak.resync as f64 / 10.0 {
-        problems.push(format!("only {each:.1} visits of each object"));
+    // A soak in which nothing happens shows nothing.
+    let wanted = plan.hours * minutes as f64 / 4.0;
+    if resyncs < wanted || polled < wanted {
+        problems.push(format!(
+            "{wanted:.1} hours' worth of resyncs and of polls were to come to pass, and {resyncs:.1} and {polled:.1} did"
+        ));
+    }
+    let renewed = |lease: &Lease| lease.spec.as_ref().and_then(|spec| spec.renew_time.clone());
+    let held = |lease: &Lease| {
+        let spec = lease.spec.as_ref();
+        (
+            lease.metadata.uid.clone(),
+            spec.and_then(|spec| spec.lease_transitions),
+        )
+    };
+    if renewed(&lease_after) <= renewed(&lease_before) || held(&lease_after) != held(&lease_before) {
+        problems.push(format!(
+            "the lease was not kept: {lease_before:?}, then {lease_after:?}"
+        ));
     }
     for account in 0..soak.accounts {
         for number in 0..STACKS {
             soak.apply(account, number, 30);
         }
     }
-    if let Err(waiting) = soak.all_ready(Duration::from_secs(JOB_PATIENCE * POLL + 60)) {
+    if let Err(waiting) = soak.all_ready(plan.poll * JOB_PATIENCE + Duration::from_secs(60)) {
         problems.push(format!("after the churn: {waiting}"));
     }
     assert!(problems.is_empty(), "{problems:#?}");

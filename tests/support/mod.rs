@@ -206,13 +206,13 @@ impl World {
             "--deletion-grace=5s",
             "--due-call-interval=2s",
             "--http-listen=127.0.0.1:0",
+            "--leader-elect=false",
             "--log-level=ramtrail=trace,info",
         ];
         let mut options = OperatorOptions::new(&self.kubeconfig)
             .arg(format!("--namespace={OPERATOR_NAMESPACE}"))
             .arg(format!("--watch-namespaces={}", self.namespace))
-            .arg(format!("--cloud-endpoint={}", self.emulator.url()))
-            .arg("--leader-elect=false");
+            .arg(format!("--cloud-endpoint={}", self.emulator.url()));
         let named = |flag: &str| self.options.iter().any(|option| option.starts_with(flag));
         if !named("--cluster-id=") {
             options = options.arg(format!("--cluster-id={CLUSTER}"));

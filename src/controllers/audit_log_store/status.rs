@@ -7,7 +7,7 @@ use crate::api::condition::{READY, SYNCED, Statement, Status, reason};
 use crate::api::v1alpha1::{AuditLogStore, ManagementPolicy};
 use crate::controllers::acquisition::{Decision, Found};
 use crate::controllers::ownership::Mark;
-use crate::controllers::pass::{Pass, Report, contested, protected};
+use crate::controllers::pass::{Pass, Report, contested, out_of_sync, protected};
 use crate::controllers::plan::describe;
 use crate::telemetry::TamperAction;
 
@@ -68,7 +68,8 @@ pub fn weakened(drift: &[Drift]) -> Vec<Statement> {
         .iter()
         .map(|drift| (reason::TAMPERED, drift.text.clone()))
         .collect();
-    let mut statements = vec![protected(ManagementPolicy::Enforce, &weak)];
+    let found = weak.iter().map(|(_, text)| text.as_str());
+    let mut statements = vec![protected(ManagementPolicy::Enforce, &weak), out_of_sync(found)];
     if let Some(gone) = drift.iter().find(|drift| drift.action == TamperAction::Deleted) {
         statements.push(Statement::new(
             READY,

@@ -7,7 +7,7 @@ use crate::api::condition::{READY, SYNCED, Statement, Status, reason};
 use crate::api::v1alpha1::{AuditProject, ManagementPolicy};
 use crate::controllers::acquisition::{Decision, Found};
 use crate::controllers::ownership::Mark;
-use crate::controllers::pass::{Pass, Report, contested, protected};
+use crate::controllers::pass::{Pass, Report, contested, out_of_sync, protected};
 use crate::controllers::plan::Step;
 use crate::telemetry::TamperAction;
 
@@ -56,7 +56,8 @@ pub fn weakened(drift: &[Drift]) -> Vec<Statement> {
     if weak.is_empty() {
         return Vec::new();
     }
-    let mut statements = vec![protected(ManagementPolicy::Enforce, &weak)];
+    let found = weak.iter().map(|(_, text)| text.as_str());
+    let mut statements = vec![protected(ManagementPolicy::Enforce, &weak), out_of_sync(found)];
     let gone = drift
         .iter()
         .find(|drift| drift.tamper == Some(TamperAction::Deleted));

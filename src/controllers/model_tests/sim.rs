@@ -118,8 +118,9 @@ pub trait Subject: Clone + Debug + Sized + 'static {
     fn held(object: &Self::Object, cloud: &Self::Cloud) -> Vec<(&'static str, bool)>;
     /// Whether everything is as wanted, or may not be so for a reason that lies in the cloud.
     fn at_rest(object: &Self::Object, cloud: &Self::Cloud) -> Result<(), String>;
-    /// Whether a field may be reduced although no wanted value fell: what the cloud makes by itself counts as wanted.
-    fn falls_by_default(_: &str, _: &Sim<Self>, _: &Self::Object) -> bool {
+    /// Whether a field may be reduced although no wanted value fell: what the cloud makes by itself counts as wanted until the
+    /// field was first seen as the spec has it (`was_settled`).
+    fn falls_by_default(_: &str, _was_settled: bool, _: &Self::Object) -> bool {
         false
     }
 }
@@ -698,17 +699,13 @@ impl<S: Subject> Sim<S> {
                 .iter()
                 .flatten()
                 .any(|earlier| S::fell(field, earlier, &sender.object));
-            if !fell && !S::falls_by_default(field, self, &sender.object) {
+            let was_settled = sender.settled.contains_key(field);
+            if !fell && !S::falls_by_default(field, was_settled, &sender.object) {
                 self.breach(format!(
                     "{what} reduced {field}, and its wanted value did not fall"
                 ));
             }
         }
-    }
-
-    /// Whether a field was ever seen as wanted since the object was made.
-    pub fn was_settled(&self, field: &str) -> bool {
-        self.settled.contains_key(field)
     }
 
     /// The first version of the object that is there now.

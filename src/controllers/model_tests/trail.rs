@@ -900,9 +900,9 @@ impl Subject for Trails {
 
     /// ActionTrail makes its store with days that nobody asked for: the first smaller value counts as fallen, once the
     /// trail is ours.
-    fn falls_by_default(field: &str, sim: &Sim<Self>, object: &RamTrail) -> bool {
+    fn falls_by_default(field: &str, was_settled: bool, object: &RamTrail) -> bool {
         field == "retention"
-            && !sim.was_settled(field)
+            && !was_settled
             && wanted(object)
                 .retention_days
                 .is_some_and(|days| days < PERMANENT_DAYS)

@@ -10,8 +10,8 @@ use crate::api::condition::{
     DELIVERING, LOGGING, PROTECTED, READY, RECONCILING, STALLED, SYNCED, Statement, Status, find, reason,
 };
 use crate::api::v1alpha1::{EventSelection, Logging, ManagementPolicy};
-use crate::controllers::pass::protected;
-use crate::controllers::plan::Effect;
+use crate::controllers::pass::{out_of_sync, protected};
+use crate::controllers::plan::{Effect, Step};
 
 /// Everything that conditions are made from.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +55,11 @@ pub fn failed(facts: Facts<'_>) -> Vec<Statement> {
     let ready = ready(&facts);
     if ready.status == Status::False {
         all.push(ready);
+    }
+    let protecting = |step: &&Step<Action>| step.effect == Effect::Protect;
+    let mut left = facts.plan.steps.iter().filter(protecting).peekable();
+    if left.peek().is_some() {
+        all.push(out_of_sync(left.map(|step| step.text.as_str())));
     }
     all
 }
@@ -628,6 +633,7 @@ mod tests {
         assert_eq!(status(LOGGING), (Status::False, reason::LOGGING_OFF));
         assert_eq!(status(READY), (Status::False, reason::LOGGING_OFF));
         assert_eq!(status(PROTECTED), (Status::False, reason::TAMPERED));
+        assert_eq!(status(SYNCED), (Status::False, reason::UPDATING));
         assert_eq!(status(DELIVERING), (Status::Unknown, reason::LOGGING_OFF));
         assert!(
             said.iter()
