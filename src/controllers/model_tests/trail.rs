@@ -331,6 +331,7 @@ impl Trails {
         Ok(())
     }
 
+    #[allow(clippy::too_many_lines)] // an arm for each action
     fn step(
         sim: &mut Sim<Self>,
         pass: &mut Pass<Self>,
