@@ -286,7 +286,13 @@ fn reason_of(class: Class) -> (&'static str, bool) {
 /// What happened and what to do, in one or two sentences.
 fn explain(doing: &str, error: &CloudError, class: Class, caller: Option<&str>) -> String {
     let said = match &error.kind {
-        ErrorKind::Api(api) => format!("{} says {}: {}", api.service, api.code, api.message),
+        // Sentences of ours follow, with full stops of their own.
+        ErrorKind::Api(api) => format!(
+            "{} says {}: {}",
+            api.service,
+            api.code,
+            api.message.trim_end_matches(['.', ' '])
+        ),
         other => other.to_string(),
     };
     let request = error
@@ -298,10 +304,10 @@ fn explain(doing: &str, error: &CloudError, class: Class, caller: Option<&str>) 
         // What RAM grants does not help against the policy that the project itself carries.
         Class::Denied if said.contains("project policy") => match error.permission() {
             Some(permission) => format!(
-                "Cannot {doing}: {said} It is about {} on {}. Let the project policy allow that to {caller}{request}",
+                "Cannot {doing}: {said}. It is about {} on {}. Let the project policy allow that to {caller}{request}",
                 permission.action, permission.resource
             ),
-            None => format!("Cannot {doing}: {said} Let the project policy allow it to {caller}{request}"),
+            None => format!("Cannot {doing}: {said}. Let the project policy allow it to {caller}{request}"),
         },
         Class::Denied => match error.permission() {
             Some(permission) => format!(
