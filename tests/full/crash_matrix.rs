@@ -103,22 +103,23 @@ fn a_kill_at_any_write_changes_nothing_in_the_end() {
     );
 }
 
-/// So many points there are at least of a stage and profile: fewer is a hole in the enumeration.
+/// So many points there are at least of a stage and profile: fewer is a hole in the enumeration. The calls to the cloud are the same
+/// in every reference run; how many writes of a status there are depends on what is seen together.
 const LEAST: &[(&str, usize)] = &[
-    ("create/documented", 72),
-    ("create/hostile", 92),
-    ("update/documented", 28),
-    ("update/hostile", 28),
-    ("narrow/documented", 20),
-    ("narrow/hostile", 20),
-    ("widen/documented", 16),
-    ("widen/hostile", 16),
-    ("delete/documented", 38),
-    ("delete/hostile", 38),
-    ("retain/documented", 28),
-    ("retain/hostile", 28),
-    ("delete-bare/documented", 36),
-    ("delete-bare/hostile", 36),
+    ("create/documented", 64),
+    ("create/hostile", 80),
+    ("update/documented", 24),
+    ("update/hostile", 24),
+    ("narrow/documented", 16),
+    ("narrow/hostile", 16),
+    ("widen/documented", 14),
+    ("widen/hostile", 14),
+    ("delete/documented", 32),
+    ("delete/hostile", 32),
+    ("retain/documented", 24),
+    ("retain/hostile", 24),
+    ("delete-bare/documented", 28),
+    ("delete-bare/hostile", 28),
 ];
 
 fn count(points: &[Point]) -> BTreeMap<String, usize> {

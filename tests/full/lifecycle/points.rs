@@ -111,6 +111,8 @@ pub fn run(matrix: &str, mut points: Vec<Point>) {
                     });
                     times.lock().unwrap().push((took, point.id.clone()));
                     if let Err(panic) = outcome {
+                        // As the test runner says it, for whoever reads only such lines.
+                        eprintln!("test {} ... FAILED", point.id);
                         failed
                             .lock()
                             .unwrap()

@@ -126,17 +126,30 @@ fn tell(program: &str, test: &str, all: usize, chosen: usize, start: Instant, fa
         chosen.saturating_sub(failures.len()),
         start.elapsed().as_secs_f64(),
     );
+    // A line for each point in the form of the test runner's own, so that whoever reads only those knows which one it was.
+    for (id, _) in failures {
+        eprintln!("test {test}::{id} ... FAILED");
+    }
     let told: Vec<String> = failures
         .iter()
         .map(|(id, words)| {
             format!("=== {test} {id}\nreplay: RAMTRAIL_POINT='{id}' cargo test --test {program} {test} -- --nocapture\n{words}")
         })
         .collect();
+    // Reports are long: what matters most comes last, where it is found.
+    let short: Vec<String> = failures
+        .iter()
+        .map(|(id, words)| {
+            let first: String = words.lines().take(2).collect::<Vec<_>>().join(" ");
+            format!("{id}: {}", first.chars().take(400).collect::<String>())
+        })
+        .collect();
     assert!(
         told.is_empty(),
-        "{} of {chosen} points failed\n{}",
+        "{}\n{} of {chosen} points failed\n{}",
+        told.join("\n"),
         told.len(),
-        told.join("\n")
+        short.join("\n")
     );
 }
 
