@@ -521,10 +521,10 @@ fn two_clusters(kind: Kind) {
     // Whoever marks it first has it. To have created it may claim only who did.
     let done = format!("action=\"{}\"", kind.create());
     let logs = if won { world.logs() } else { rival.operator.logs() };
-    let created = logs
+    let won_by_create = logs
         .lines()
         .any(|line| line.contains(": done") && line.contains(&done));
-    let expected = if created { "Created" } else { "Adopted" };
+    let expected = if won_by_create { "Created" } else { "Adopted" };
     assert_eq!(origin(winner, kind), expected, "{}", world.report());
     let since = world.now();
     world.resyncs("GetProject", 4);
