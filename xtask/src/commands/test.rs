@@ -413,7 +413,10 @@ fn deny() -> Result<Outcome> {
 
 /// Tests of one program that run at a time. Tests of the operator mostly wait for it, so more of them than cores
 /// go side by side; beyond this the API server itself becomes the bottleneck of two cores.
-const TEST_THREADS: &str = "6";
+const TEST_THREADS: &str = "9";
+
+/// The same of the long tier, whose tests each keep an operator in trouble and busy.
+const LONG_THREADS: &str = "6";
 
 /// Histories of the model test in the long tier.
 const MODEL_RUNS: &str = "10000";
@@ -437,7 +440,7 @@ fn rust_tests(selection: &[&str], shared: Option<&mut Shared>) -> Result<Outcome
 fn long_tests(program: &str, shared: &mut Shared) -> Result<Outcome> {
     let mut command = cargo();
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
-        command.env("RUST_TEST_THREADS", TEST_THREADS);
+        command.env("RUST_TEST_THREADS", LONG_THREADS);
     }
     command
         .env(share::SHARE, shared.share.to_string())
