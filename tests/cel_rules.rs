@@ -741,9 +741,9 @@ async fn every_bound_refuses_in_words_that_name_the_field_and_the_limit() {
             r#""All", "Write", "Read""#,
         ),
         (
-            trail_with(json!({ "adoptionPolicy": "Always" })),
+            trail_with(json!({ "adoptionPolicy": "Sometimes" })),
             "spec.adoptionPolicy",
-            r#""IfUnowned", "Never""#,
+            r#""IfUnowned", "Always", "Never""#,
         ),
         (
             trail_with(json!({ "store": { "retentionDays": 0 } })),

@@ -13,5 +13,5 @@ pub use common::{
 };
 pub use ram_trail::{
     AppliedCopy, AppliedTrail, CopyTo, Delivery, EventSelection, Logging, RamTrail, RamTrailSpec,
-    RamTrailStatus, TrailAdoptionPolicy, TrailStore, Unrepaired,
+    RamTrailStatus, TrailStore, Unrepaired,
 };

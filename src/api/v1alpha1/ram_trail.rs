@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{
-    Claim, DeletionPolicy, LocalReference, ManagementPolicy, PendingCreate, Tamper, conditions_schema,
+    AdoptionPolicy, Claim, DeletionPolicy, LocalReference, ManagementPolicy, PendingCreate, Tamper,
+    conditions_schema,
 };
 
 /// Desired state of a trail: ActionTrail records the account's calls and delivers them into the project.
@@ -84,9 +85,10 @@ pub struct RamTrailSpec {
     pub management_policy: ManagementPolicy,
 
     /// What to do when the trail exists already. IfUnowned: take it over when nobody's ramtrail mark is on the project for it.
-    /// Never: manage only what this object created. Trails carry no tags, so taking one from another owner is not offered.
+    /// Always: take it over even from another owner, and that owner's copy job with it. Never: manage only what this object
+    /// created. Taking over never reduces what the trail protects.
     #[serde(default)]
-    pub adoption_policy: TrailAdoptionPolicy,
+    pub adoption_policy: AdoptionPolicy,
 
     /// What happens to the trail when this object is deleted. Retain: it goes on recording. Delete: it is deleted if this object
     /// created it; the events delivered so far stay either way.
@@ -114,16 +116,6 @@ pub enum EventSelection {
     Write,
     /// Only reads.
     Read,
-}
-
-/// What to do with a trail that exists before the object does.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-pub enum TrailAdoptionPolicy {
-    /// Take it over when no ramtrail mark for it is on the project.
-    #[default]
-    IfUnowned,
-    /// Never take over.
-    Never,
 }
 
 /// Settings of the store `actiontrail_<trail>`.

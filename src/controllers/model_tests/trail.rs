@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::sim::{ACCOUNT, Code, Halt, Maker, MarkText, Pass, Sim, Subject, marks};
 use crate::api::v1alpha1::{
-    Claim, CopyTo, DeletionPolicy, EventSelection, LocalReference, Logging, Origin, RamTrail,
-    TrailAdoptionPolicy, TrailStore,
+    AdoptionPolicy, Claim, CopyTo, DeletionPolicy, EventSelection, LocalReference, Logging, Origin, RamTrail,
+    TrailStore,
 };
 use crate::controllers::acquisition::{self, Found, Release};
 use crate::controllers::ownership::{Mark, Owner, Spelling};
@@ -97,7 +97,7 @@ pub enum Wish {
     Events(EventSelection),
     Days(Option<i32>),
     Copy(Option<(&'static str, BTreeSet<String>)>),
-    Adoption(TrailAdoptionPolicy),
+    Adoption(AdoptionPolicy),
 }
 
 fn any_events() -> impl Strategy<Value = EventSelection> {
@@ -597,8 +597,9 @@ impl Subject for Trails {
         let logging = prop_oneof![Just(Logging::Enabled), Just(Logging::Stopped)];
         let targets = prop_oneof![3 => Just("events"), 1 => Just("others")];
         let adoptions = prop_oneof![
-            2 => Just(TrailAdoptionPolicy::IfUnowned),
-            1 => Just(TrailAdoptionPolicy::Never),
+            2 => Just(AdoptionPolicy::IfUnowned),
+            1 => Just(AdoptionPolicy::Always),
+            1 => Just(AdoptionPolicy::Never),
         ];
         prop_oneof![
             2 => logging.prop_map(Wish::Logging),
@@ -972,9 +973,10 @@ impl Subject for Trails {
         let copied = status
             .and_then(|status| status.applied.as_ref())
             .is_some_and(|applied| applied.copy.is_some());
+        let taken = !copied && wanted.adoption == AdoptionPolicy::Always && job_mark.is_foreign();
         let theirs = matches!(&job_mark, Mark::Foreign(text)
             if Owner::cluster_of(text).is_some_and(|cluster| cluster != wanted.owner.cluster_id()));
-        if theirs || (!copied && job_mark != Mark::Ours) {
+        if !taken && (theirs || (!copied && job_mark != Mark::Ours)) {
             return Ok(());
         }
         let passes = match &job.filter {
@@ -993,7 +995,7 @@ impl Subject for Trails {
 
 /// Whether a trail is rightly left as it is.
 fn may_be_left(wanted: &Wanted, claim: Option<&Claim>, trail: &Trail, cloud: &Cloud, mark: &Mark) -> bool {
-    let never = wanted.adoption == TrailAdoptionPolicy::Never;
+    let never = wanted.adoption == AdoptionPolicy::Never;
     match claim {
         Some(claim) if claim.create_time.as_ref() == Some(&trail.create_time) => false,
         Some(_) => never,
@@ -1002,7 +1004,8 @@ fn may_be_left(wanted: &Wanted, claim: Option<&Claim>, trail: &Trail, cloud: &Cl
             let stopped = trail.on && wanted.logging == Logging::Stopped;
             let elsewhere = !trail.project_arn.is_empty() && trail.project_arn != wanted.project_arn;
             let shorter = matches!((wanted.retention_days, cloud.store), (Some(days), Some((_, found))) if days < found);
-            mark.is_foreign() || (never && *mark != Mark::Ours) || narrower || stopped || elsewhere || shorter
+            let anothers = mark.is_foreign() && wanted.adoption != AdoptionPolicy::Always;
+            anothers || (never && *mark != Mark::Ours) || narrower || stopped || elsewhere || shorter
         }
     }
 }

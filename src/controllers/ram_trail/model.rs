@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::api::v1alpha1::{
-    AppliedCopy, AppliedTrail, Claim, EventSelection, Logging, PendingCreate, TrailAdoptionPolicy,
+    AdoptionPolicy, AppliedCopy, AppliedTrail, Claim, EventSelection, Logging, PendingCreate,
 };
 use crate::controllers::ownership::{Mark, Owner};
 
@@ -57,7 +57,7 @@ pub struct Wanted {
     /// Why the copy cannot be looked after now, although the spec asks for one: it is left as it is.
     pub copy_blocked: Option<CopyBlocked>,
     /// What to do with a trail that is there already.
-    pub adoption: TrailAdoptionPolicy,
+    pub adoption: AdoptionPolicy,
 }
 
 /// What keeps the copy from being looked after.

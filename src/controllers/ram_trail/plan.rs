@@ -10,10 +10,10 @@ use std::fmt;
 
 use crate::api::condition::reason;
 use crate::api::v1alpha1::{
-    AppliedTrail, Claim, EventSelection, Logging, Origin, PendingCreate, TrailAdoptionPolicy,
+    AdoptionPolicy, AppliedTrail, Claim, EventSelection, Logging, Origin, PendingCreate,
 };
 use crate::controllers::acquisition;
-use crate::controllers::ownership::{Mark, Owner, trail_key};
+use crate::controllers::ownership::{Mark, Owner};
 use crate::controllers::plan::{Effect, Step};
 use k8s_openapi::jiff::Timestamp;
 
@@ -380,7 +380,7 @@ fn remade(wanted: &Wanted, trail: &Trail, claim: &Claim, known: &Known, plan: &m
     if pending_matches(known.pending.as_ref(), wanted, &trail.create_time) {
         plan.just_made = true;
         plan.acquire = Some(Origin::Created);
-    } else if wanted.adoption == TrailAdoptionPolicy::Never {
+    } else if wanted.adoption == AdoptionPolicy::Never {
         return Some(Obstacle::new(
             reason::ADOPTION_FORBIDDEN,
             format!(
@@ -447,36 +447,36 @@ fn owned_by_another(wanted: &Wanted, mark: &str) -> Obstacle {
     Obstacle::new(
         reason::OWNED_BY_ANOTHER,
         format!(
-            "trail {} is marked as {mark}, and this is {} of cluster {}. Delete the other owner's object with policy Retain, or \
-             remove the tag {} from the project, if nobody owns it any more",
+            "trail {} is marked as {mark}, and this is {} of cluster {}. Choose another spec.trailName, or have the other owner \
+             release it and set spec.adoptionPolicy to Always to take it over",
             wanted.trail_name,
             wanted.owner.object(),
             wanted.owner.cluster_id(),
-            trail_key(&wanted.trail_name),
         ),
     )
 }
 
 /// The first time: may we have it at all?
 fn acquire(wanted: &Wanted, observed: &Observed, known: &Known, plan: &mut Plan) -> Option<Obstacle> {
-    if let Mark::Foreign(mark) = &observed.mark {
+    let taken_from_another = observed.mark.is_foreign();
+    if let Mark::Foreign(mark) = &observed.mark
+        && wanted.adoption != AdoptionPolicy::Always
+    {
         return Some(owned_by_another(wanted, mark));
     }
     let Some(trail) = &observed.trail else {
-        if observed.mark != Mark::Ours {
-            plan.step(Action::WriteMark, Effect::Create, "mark: found none, want ours");
-        }
+        first_mark(&observed.mark, plan);
         return None;
     };
     if let Some(obstacle) = out_of_reach(wanted, trail) {
         return Some(obstacle);
     }
-    if pending_matches(known.pending.as_ref(), wanted, &trail.create_time) {
+    if !taken_from_another && pending_matches(known.pending.as_ref(), wanted, &trail.create_time) {
         plan.just_made = true;
         plan.acquire = Some(Origin::Created);
     } else {
         // With our mark on it we held it before the status was lost.
-        if wanted.adoption == TrailAdoptionPolicy::Never && observed.mark != Mark::Ours {
+        if wanted.adoption == AdoptionPolicy::Never && observed.mark != Mark::Ours {
             return Some(Obstacle::new(
                 reason::ADOPTION_FORBIDDEN,
                 format!(
@@ -500,10 +500,22 @@ fn acquire(wanted: &Wanted, observed: &Observed, known: &Known, plan: &mut Plan)
         }
         plan.acquire = Some(Origin::Adopted);
     }
-    if observed.mark != Mark::Ours {
-        plan.step(Action::WriteMark, Effect::Create, "mark: found none, want ours");
-    }
+    first_mark(&observed.mark, plan);
     None
+}
+
+/// Our mark, where there is none of ours yet.
+fn first_mark(found: &Mark, plan: &mut Plan) {
+    let found = match found {
+        Mark::Ours => return,
+        Mark::Foreign(text) => text.as_str(),
+        Mark::ReleasedByUs | Mark::Unowned => "none",
+    };
+    plan.step(
+        Action::WriteMark,
+        Effect::Create,
+        format!("mark: found {found}, want ours"),
+    );
 }
 
 /// Trails that cannot be managed from here at all.

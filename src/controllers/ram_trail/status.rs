@@ -482,7 +482,7 @@ mod tests {
 
     use super::*;
     use crate::api::condition::merge;
-    use crate::api::v1alpha1::TrailAdoptionPolicy;
+    use crate::api::v1alpha1::AdoptionPolicy;
     use crate::controllers::ownership::{Mark, Owner};
     use crate::controllers::plan::Step;
     use crate::controllers::ram_trail::model::{Index, Job, OtherDestinations, Role, Store};
@@ -500,7 +500,7 @@ mod tests {
             retention_days: None,
             copy: None,
             copy_blocked: None,
-            adoption: TrailAdoptionPolicy::IfUnowned,
+            adoption: AdoptionPolicy::IfUnowned,
         }
     }
 

@@ -302,7 +302,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::api::v1alpha1::{Claim, EventSelection, Origin, TrailAdoptionPolicy};
+    use crate::api::v1alpha1::{AdoptionPolicy, Claim, EventSelection, Origin};
     use crate::controllers::ownership::Owner;
     use crate::controllers::ram_trail::model::{OtherDestinations, Trail};
 
@@ -318,7 +318,7 @@ mod tests {
             retention_days: Some(365),
             copy: None,
             copy_blocked: None,
-            adoption: TrailAdoptionPolicy::IfUnowned,
+            adoption: AdoptionPolicy::IfUnowned,
         }
     }
 

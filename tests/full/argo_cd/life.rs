@@ -5,11 +5,10 @@ use xtask::process::Signal;
 
 use crate::argo::is_synced;
 use crate::support::{CREDENTIALS, KEY, SECRET, World, api_server, wait};
-use crate::trail_support::{CALLS, PROJECT, STORE, TRAIL, job, project, settle, trail};
+use crate::trail_support::{CALLS, PROJECT, STORE, TRAIL, project, settle, trail};
 use crate::{STACK, Stage, manifest, path, reductions};
 use ramtrail::aliyun::LogStoreName;
 use ramtrail::aliyun::action_trail::TrailState;
-use ramtrail::aliyun::log_service::Taggable;
 
 /// The three ways in which Argo CD compares what is in Git with what is in the cluster.
 const STRATEGIES: [(&str, &str); 3] = [
@@ -210,10 +209,10 @@ fn deletion_in_the_foreground_leaves_no_object_behind() {
     );
 }
 
-/// The whole stack moves to another namespace in one commit. Project and store may take over what the old ones release; a trail may
-/// not, since it carries no tags of its own: it names the tag, and then the copy job, that are in its way, and a person removes them.
+/// The whole stack moves to another namespace in one commit: with leave to take over, the new objects wait until the old ones
+/// are gone, and take what those release, the copy job with its trail.
 #[test]
-fn a_stack_moves_between_namespaces_and_the_trail_asks_for_two_steps() {
+fn a_stack_moves_between_namespaces() {
     let mut stage = Stage::new("move");
     let other = api_server::namespace(&stage.world.kubectl, "moved");
     write_secret(&stage, &other);
@@ -226,29 +225,13 @@ fn a_stack_moves_between_namespaces_and_the_trail_asks_for_two_steps() {
     stage.settled();
     let since = stage.world.now();
     for (kind, _) in STACK {
-        let mut moved = json!({"metadata": {"namespace": other}, "spec": {}});
-        if kind != "RamTrail" {
-            moved["spec"]["adoptionPolicy"] = json!("Always");
-        }
+        let moved = json!({"metadata": {"namespace": other}, "spec": {"adoptionPolicy": "Always"}});
         stage.repository.write(&path(kind), &manifest(kind, &moved));
     }
     let commit = stage.push_what_is_there();
     for (kind, name) in STACK {
         stage.world.gone(kind, name);
     }
-    let tag = format!("ramtrail-trail-{TRAIL}");
-    stage.argo.health_says(
-        &stage.name,
-        "RamTrail",
-        "Degraded",
-        &format!("remove the tag {tag} from the project"),
-    );
-    let log = stage.world.intruder().log_service;
-    wait(log.untag_resources(&Taggable::Project(project()), &[tag.as_str()])).unwrap();
-    stage
-        .argo
-        .health_says(&stage.name, "RamTrail", "Degraded", "Delete or rename that job");
-    wait(log.delete_etl(&project(), &job())).unwrap();
     let application = stage
         .argo
         .until(&stage.name, "Synced and Healthy", |application| {
@@ -263,8 +246,8 @@ fn a_stack_moves_between_namespaces_and_the_trail_asks_for_two_steps() {
         assert_eq!(resource["namespace"], other.as_str(), "{application:#}");
     }
     let calls = stage.world.writes(since);
-    let made = |call: &str| call.starts_with("Create") && call != "CreateETL";
-    assert!(!calls.iter().any(|call| made(call)), "{calls:?}");
+    let made = |call: &String| call.starts_with("Create") || call.starts_with("Delete");
+    assert!(!calls.iter().any(made), "{calls:?}");
     assert_eq!(reductions(&stage.world), Vec::<String>::new());
     assert_eq!(trail(&stage.world).unwrap().state(), TrailState::Enable);
     stage.argo.delete(&stage.name);

@@ -27,7 +27,7 @@ pub fn points() -> Vec<Point> {
     let mut points = Vec::new();
     for kind in KINDS {
         for found in FOUND {
-            for adoption in adoptions(kind) {
+            for adoption in ADOPTIONS {
                 points.push(Point::new(
                     format!("ownership/{kind}/found-{}/{adoption}", found.name()),
                     move || acquisition(kind, found, adoption),
@@ -64,10 +64,7 @@ pub fn points() -> Vec<Point> {
         for (name, cell) in cells {
             points.push(Point::new(format!("ownership/{kind}/{name}"), move || cell(kind)));
         }
-        for adoption in adoptions(kind)
-            .into_iter()
-            .filter(|adoption| *adoption != "Never")
-        {
+        for adoption in ["IfUnowned", "Always"] {
             points.push(Point::new(
                 format!("ownership/{kind}/handover/retained/{adoption}"),
                 move || handover_of_what_is_retained(kind, adoption),
@@ -77,13 +74,7 @@ pub fn points() -> Vec<Point> {
     points
 }
 
-fn adoptions(kind: Kind) -> Vec<&'static str> {
-    if kind == Kind::Trail {
-        vec!["IfUnowned", "Never"]
-    } else {
-        vec!["IfUnowned", "Always", "Never"]
-    }
-}
+const ADOPTIONS: [&str; 3] = ["IfUnowned", "Always", "Never"];
 
 /// Whose something is that was there before.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -694,7 +685,7 @@ fn duplicate_is_refused(world: &World, namespace: &str, kind: Kind) {
         world,
         namespace,
         kind,
-        &json!({"deletionPolicy": "Delete", "adoptionPolicy": if kind == Kind::Trail { "IfUnowned" } else { "Always" }}),
+        &json!({"deletionPolicy": "Delete", "adoptionPolicy": "Always"}),
     );
     duplicate_says(world, namespace, kind, "Stalled", "DuplicateOf");
     duplicate_goes(world, namespace, kind);

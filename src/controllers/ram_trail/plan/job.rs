@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Action, Course, Field, JobSettings, Plan, found_want};
 use crate::api::condition::reason;
-use crate::api::v1alpha1::AppliedCopy;
+use crate::api::v1alpha1::{AdoptionPolicy, AppliedCopy};
 use crate::controllers::ownership::{Mark, Owner};
 use crate::controllers::plan::Effect;
 use crate::controllers::ram_trail::copy_script::{self, Filter};
@@ -119,8 +119,13 @@ fn converge_present_job(
             || "ramtrail did not make it".to_owned(),
             |owner| format!("is marked as {owner}"),
         );
+        let way = if mark.is_foreign() && applied.is_none() {
+            ", or set spec.adoptionPolicy to Always to take it over"
+        } else {
+            ""
+        };
         let text = format!(
-            "a data-transformation job {} exists and {whose}. Delete or rename that job; the trail itself is kept",
+            "a data-transformation job {} exists and {whose}. Delete or rename that job{way}; the trail itself is kept",
             copy.job_name
         );
         plan.open.insert(Field::Copy);
@@ -129,9 +134,13 @@ fn converge_present_job(
     }
     let mut differences = Differences::default();
     if mark != Mark::Ours {
-        differences
-            .weakened
-            .push("its description no longer names its owner".to_owned());
+        if applied.is_some() {
+            let text = "its description no longer names its owner";
+            differences.weakened.push(text.to_owned());
+        } else {
+            let text = "its description names the owner before us";
+            differences.changed.push(text.to_owned());
+        }
     }
     let filter = filter_to_send(copy, found, applied, &mut differences);
     compare_source(copy, found, applied, &mut differences);
@@ -177,13 +186,15 @@ fn converge_present_job(
     converge_job_state(copy, found.state, applied.is_some(), known, plan);
 }
 
-/// Whether a job with this mark is ours, or was before somebody changed its description. Another cluster's is not touched.
+/// Whether a job with this mark is ours, was before somebody changed its description, or comes with a trail that we took over
+/// from another. Where we hold one already, another cluster's mark on it is not touched.
 fn is_restorable(wanted: &Wanted, mark: &Mark, held: bool) -> bool {
     match mark {
         Mark::Ours => true,
         Mark::ReleasedByUs | Mark::Unowned => held,
+        Mark::Foreign(_) if !held => wanted.adoption == AdoptionPolicy::Always,
         Mark::Foreign(text) => {
-            held && Owner::cluster_of(text).is_none_or(|cluster| cluster == wanted.owner.cluster_id())
+            Owner::cluster_of(text).is_none_or(|cluster| cluster == wanted.owner.cluster_id())
         }
     }
 }

@@ -55,7 +55,7 @@ fn wanted() -> Wanted {
         retention_days: None,
         copy: Some(copy()),
         copy_blocked: None,
-        adoption: TrailAdoptionPolicy::IfUnowned,
+        adoption: AdoptionPolicy::IfUnowned,
     }
 }
 
@@ -249,7 +249,7 @@ fn our_own_create_with_a_lost_answer_is_ours() {
         ..good()
     };
     let never = Wanted {
-        adoption: TrailAdoptionPolicy::Never,
+        adoption: AdoptionPolicy::Never,
         ..wanted()
     };
     let plan = converge(&never, &observed, &known);
@@ -356,7 +356,7 @@ fn adoption_takes_over_only_what_it_would_not_reduce() {
 #[test]
 fn adoption_never_and_foreign_marks_block() {
     let never = Wanted {
-        adoption: TrailAdoptionPolicy::Never,
+        adoption: AdoptionPolicy::Never,
         ..wanted()
     };
     let unowned = Observed {
@@ -387,6 +387,46 @@ fn adoption_never_and_foreign_marks_block() {
         blocked(&wanted(), &absent, &Known::default()).reason,
         reason::OWNED_BY_ANOTHER
     );
+}
+
+#[test]
+fn adoption_always_takes_a_trail_from_another_owner_and_never_reduces_it() {
+    let always = Wanted {
+        adoption: AdoptionPolicy::Always,
+        ..wanted()
+    };
+    let foreign = Observed {
+        mark: Mark::Foreign("released/prod-2/x".to_owned()),
+        ..good()
+    };
+    let first = Known {
+        now: NOW,
+        ..Known::default()
+    };
+    let plan = converge(&always, &foreign, &first);
+    assert_eq!(plan.acquire, Some(Origin::Adopted));
+    assert_eq!(actions(&plan), [("TagResources", Effect::Create)]);
+    assert!(
+        plan.steps[0]
+            .text
+            .ends_with("mark: found released/prod-2/x, want ours")
+    );
+    let narrower = Wanted {
+        events: EventSelection::Write,
+        ..always.clone()
+    };
+    assert_eq!(
+        blocked(&narrower, &foreign, &first).reason,
+        reason::ADOPTION_WOULD_REDUCE
+    );
+    // Even what looks like the answer to our own call is then another's.
+    let pending = Some(PendingCreate {
+        account_id: ACCOUNT.to_owned(),
+        name: "ram-access".to_owned(),
+        cloud_time: "2026-01-02T03:04:00Z".to_owned(),
+    });
+    let known = Known { pending, ..first };
+    assert_eq!(converge(&always, &foreign, &known).acquire, Some(Origin::Adopted));
 }
 
 #[test]
@@ -965,6 +1005,49 @@ fn a_job_of_somebody_else_is_not_touched() {
 }
 
 #[test]
+fn the_job_of_the_owner_before_comes_with_a_trail_that_may_be_taken_over() {
+    let always = Wanted {
+        adoption: AdoptionPolicy::Always,
+        ..wanted()
+    };
+    let with_job = |description: &str, passed: &[&str]| {
+        let mut job = good_job();
+        job.description = description.to_owned();
+        job.filter = Filter::Services(services(passed));
+        Observed {
+            job: Job::Present(job),
+            ..good()
+        }
+    };
+    let none_held = Known {
+        applied: None,
+        ..held()
+    };
+    let theirs = "ramtrail-owner=prod-1/0123456789abcdef0123456789abcdef";
+    let plan = converge(&always, &with_job(theirs, &["ram", "sts", "ecs"]), &none_held);
+    let [(call, effect)] = actions(&plan)[..] else {
+        panic!("{plan:?}")
+    };
+    assert_eq!((call, effect), ("UpdateETL", Effect::Neutral));
+    let Action::UpdateJob(settings) = &plan.steps[0].action else {
+        panic!("{plan:?}")
+    };
+    let job = good_job();
+    assert_eq!(settings.description, job.description);
+    let Filter::Services(passed) = &settings.filter else {
+        panic!("{settings:?}")
+    };
+    assert!(passed.contains("ecs"), "what it copied besides goes on");
+    // One that no owner's mark is on stays its maker's, and one that we hold is not fought over.
+    let unmarked = converge(&always, &with_job("theirs", &["ram", "sts"]), &none_held);
+    assert_eq!(unmarked.stalls[0].reason, reason::OWNED_BY_ANOTHER);
+    let other_cluster = "ramtrail-owner=prod-2/0123456789abcdef0123456789abcdef";
+    let contested = converge(&always, &with_job(other_cluster, &["ram", "sts"]), &held());
+    assert_eq!(contested.stalls[0].reason, reason::OWNED_BY_ANOTHER);
+    assert!(contested.steps.is_empty());
+}
+
+#[test]
 fn a_service_that_only_the_cloud_passes_stays() {
     let mut job = good_job();
     job.filter = Filter::Services(services(&["ram", "ecs"]));
@@ -1024,7 +1107,7 @@ fn a_trail_made_again_by_others_is_left_under_never_and_one_of_ours_is_created()
         ..good()
     };
     let never = Wanted {
-        adoption: TrailAdoptionPolicy::Never,
+        adoption: AdoptionPolicy::Never,
         ..wanted()
     };
     assert_eq!(
