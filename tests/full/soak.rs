@@ -3,7 +3,7 @@
 //! which stops answering and may not slow the others; and long, 30 hours' worth of resyncs and polls of 2 accounts with 5 stacks
 //! each, with more rotations than such a time has.
 //!
-//! `RAMTRAIL_SOAK_MINUTES` sets how long each runs (4 by default), `RAMTRAIL_SOAK_SEED` what happens. How many hours' worth came
+//! `RAMTRAIL_SOAK_MINUTES` sets how long each runs (at least; 4 by default), `RAMTRAIL_SOAK_SEED` what happens. How many hours' worth came
 //! to pass is counted from what the operator did, printed and demanded: what a machine cannot keep up with is not claimed.
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss)]
 
@@ -78,6 +78,9 @@ const LONG: Plan = Plan {
 };
 /// How much faster than by default calls may be made, on both sides: time passes faster too.
 const RATE: u64 = 100;
+
+/// How many times as long as it is set to a soak may run until enough came to pass.
+const PATIENCE: u32 = 3;
 
 /// What may grow in the second half, as a part of the mean, by the line through all samples of that half.
 const GROWTH: f64 = 0.10;
@@ -664,6 +667,15 @@ fn counts(soak: &Soak) -> (f64, f64) {
     (sum(&text, "ramtrail_reconciles_total"), polls)
 }
 
+/// How many hours' worth of resyncs of each object, and of polls of each account, came to pass since a count.
+fn worth(soak: &Soak, (visits_before, polls_before): (f64, f64)) -> (f64, f64) {
+    let (visits, polls) = counts(soak);
+    let each = (visits - visits_before) / (3 * soak.accounts * STACKS) as f64;
+    // One poll asks for all trails of an account.
+    let polled = (polls - polls_before) / soak.accounts as f64;
+    (each * DEFAULTS.0 / 3600.0, polled * DEFAULTS.1 / 3600.0)
+}
+
 fn lease(soak: &Soak) -> Lease {
     let leases: Api<Lease> = Api::namespaced(soak.world.client.clone(), OPERATOR_NAMESPACE);
     let all = wait(leases.list(&ListParams::default())).unwrap().items;
@@ -701,10 +713,16 @@ fn soak(plan: Plan) {
     let mut samples: BTreeMap<&'static str, Vec<(f64, f64)>> = BTreeMap::new();
     let (mut before, mut during) = (Vec::new(), Vec::new());
     let mut is_silent = false;
-    let (visits_before, polls_before) = counts(&soak);
+    let counted = counts(&soak);
+    let wanted = plan.hours * minutes as f64 / 4.0;
+    // A slow machine needs longer for the same.
+    let too_little = |soak: &Soak| {
+        let (resyncs, polled) = worth(soak, counted);
+        resyncs < wanted || polled < wanted
+    };
     let lease_before = lease(&soak);
     let mut probe = 0;
-    while start.elapsed() < whole {
+    while start.elapsed() < whole || (start.elapsed() < PATIENCE * whole && too_little(&soak)) {
         if let Some(silent) = silent.filter(|_| !is_silent && start.elapsed() > whole / 3) {
             is_silent = true;
             let fault = json!({
@@ -727,24 +745,17 @@ fn soak(plan: Plan) {
         }
     }
     let churned = start.elapsed().as_secs_f64();
-    let (visits, polls) = counts(&soak);
+    let (resyncs, polled) = worth(&soak, counted);
     let lease_after = lease(&soak);
     soak.world.emulator.remove_faults().unwrap();
 
     let mut problems = judge(&soak, &samples, (&before, &during));
-    let objects = (3 * soak.accounts * STACKS) as f64;
-    let each = (visits - visits_before) / objects;
-    // One poll asks for all trails of an account.
-    let polled = (polls - polls_before) / soak.accounts as f64;
-    let (resyncs, polled) = (each * DEFAULTS.0 / 3600.0, polled * DEFAULTS.1 / 3600.0);
     println!(
-        "soak, {purpose}: {:?} in {churned:.0} s; {each:.1} visits of each object: {resyncs:.1} hours' worth of resyncs, {polled:.1} of \
-         polls; {} rotations",
+        "soak, {purpose}: {:?} in {churned:.0} s: {resyncs:.1} hours' worth of resyncs, {polled:.1} of polls; {} rotations",
         soak.done,
         soak.rotations.iter().sum::<usize>()
     );
     // A soak in which nothing happens shows nothing.
-    let wanted = plan.hours * minutes as f64 / 4.0;
     if resyncs < wanted || polled < wanted {
         problems.push(format!(
             "{wanted:.1} hours' worth of resyncs and of polls were to come to pass, and {resyncs:.1} and {polled:.1} did"
