@@ -31,6 +31,8 @@ pub enum Tool {
     Kubectl,
     /// Renders the chart.
     Helm,
+    /// Judges the workflow files.
+    Actionlint,
     /// All programs of Argo CD in one; `ARGOCD_BINARY_NAME` chooses.
     ArgoCd,
     /// The cache of Argo CD: a small program of ours that talks the Redis protocol.
@@ -56,6 +58,7 @@ impl Tool {
             Self::KubeControllerManager => "kube-controller-manager",
             Self::Kubectl => "kubectl",
             Self::Helm => "helm",
+            Self::Actionlint => "actionlint",
             Self::ArgoCd => "argocd",
             Self::Redis => "redis",
         }
@@ -69,6 +72,7 @@ impl Tool {
             Self::KubeControllerManager => "TEST_ASSET_KUBE_CONTROLLER_MANAGER",
             Self::Kubectl => "TEST_ASSET_KUBECTL",
             Self::Helm => "TEST_ASSET_HELM",
+            Self::Actionlint => "TEST_ASSET_ACTIONLINT",
             Self::ArgoCd => "TEST_ASSET_ARGOCD",
             Self::Redis => "TEST_ASSET_REDIS",
         }
@@ -81,6 +85,7 @@ impl Tool {
             Self::KubeControllerManager => "k8s.io/kubernetes/cmd/kube-controller-manager",
             Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
             Self::Helm => "helm.sh/helm/v4/cmd/helm",
+            Self::Actionlint => "github.com/rhysd/actionlint/cmd/actionlint",
             Self::ArgoCd => "github.com/argoproj/argo-cd/v3/cmd",
             Self::Redis => "ramtrail.io/tools/redis",
         }
@@ -90,6 +95,7 @@ impl Tool {
     fn module_dir(self) -> &'static str {
         match self {
             Self::Helm => "tools/helm",
+            Self::Actionlint => "tools/actionlint",
             Self::ArgoCd => "tools/argocd",
             Self::Redis => "tools/redis",
             _ => "tools",

@@ -302,6 +302,8 @@ fn apiserver_spec(options: &Options, program: &Path, dir: &Path, port: u16, toke
         args.push(format!("--audit-log-path={}", at("audit.log")));
         // Events are on disk when the call is answered: a test may read them at once.
         args.push("--audit-log-mode=blocking".to_owned());
+        // In MiB: one file holds all.
+        args.push("--audit-log-maxsize=4096".to_owned());
     }
     args.extend(options.apiserver_args.iter().cloned());
     Ok(Spec::new("kube-apiserver", program, dir).args(args))

@@ -13,6 +13,7 @@
 //! - [`python`]: the environment of the official SDKs
 //! - [`process`]: child processes that cannot outlive us
 //! - [`control_plane`]: etcd and kube-apiserver in a temporary folder
+//! - [`grants`]: what a ServiceAccount may do, beside what it did
 //! - [`kubectl`] and [`kubeconfig`]: acting on a cluster, as anyone
 //! - [`api_proxy`]: faults on the way to the API server
 //! - [`emulator`] and [`operator`]: our two binaries as processes
@@ -31,6 +32,7 @@ pub mod chart;
 pub mod control_plane;
 pub mod crates;
 pub mod emulator;
+pub mod grants;
 pub mod kubeconfig;
 pub mod kubectl;
 pub mod operator;

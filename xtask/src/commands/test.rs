@@ -3,6 +3,7 @@
 //! Output of the tools is streamed as it comes; the table at the end repeats their own closing lines.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc;
@@ -10,9 +11,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
+use serde_json::Value;
 use xtask::assets::{self, Tool};
 use xtask::control_plane::{ControlPlane, Options, TEST_KUBECONFIG};
 use xtask::crates::{self, Program};
+use xtask::grants::{self, Account, Usage};
 use xtask::python::Python;
 use xtask::share::{self, Share};
 use xtask::terminal::{self, Style};
@@ -63,6 +66,8 @@ enum Part {
     Conformance,
     /// CRDs and rendered manifests are what the code and the chart say
     Manifests,
+    /// actionlint finds nothing in the workflow files
+    Workflows,
     /// Links, anchors and paths of the documentation
     Docs,
     /// Long tier: the book is built, the command blocks of the documentation run
@@ -87,7 +92,7 @@ enum Part {
 
 impl Part {
     /// What runs without `--only`, cheap things first.
-    const PLAIN: [Self; 8] = [
+    const PLAIN: [Self; 9] = [
         Self::Fmt,
         Self::Clippy,
         Self::Deny,
@@ -95,6 +100,7 @@ impl Part {
         Self::Tests,
         Self::Conformance,
         Self::Manifests,
+        Self::Workflows,
         Self::Docs,
     ];
     /// The long tier.
@@ -144,6 +150,7 @@ impl Part {
             | Self::ApiServer
             | Self::Conformance
             | Self::Manifests
+            | Self::Workflows
             | Self::Docs
             | Self::DocsCommands
             | Self::Model => None,
@@ -154,11 +161,11 @@ impl Part {
     fn needs_build(self) -> bool {
         !matches!(
             self,
-            Self::Fmt | Self::Clippy | Self::Deny | Self::Docs | Self::Model
+            Self::Fmt | Self::Clippy | Self::Deny | Self::Workflows | Self::Docs | Self::Model
         )
     }
 
-    fn run(self, shared: &mut Shared) -> Result<Outcome> {
+    fn run(self, shared: &mut Shared) -> Result<Said> {
         match self {
             Self::Fmt => step(cargo().args(["fmt", "--all", "--check"]), "formatted"),
             Self::Clippy => {
@@ -175,16 +182,20 @@ impl Part {
                 step(&mut command, "no warnings")
             }
             Self::Deny => deny(),
-            Self::Build => Ok(Outcome::Passed("built".to_owned())),
-            Self::Tests => rust_tests(&["--workspace"], Some(shared)),
+            Self::Build => Ok("built".to_owned()),
+            Self::Tests => {
+                let said = rust_tests(&["--workspace"], Some(shared))?;
+                Ok(format!("{said}; {}", permissions(shared)?))
+            }
             Self::Unit => rust_tests(&["--workspace", "--lib", "--bins"], None),
             Self::ApiServer => rust_tests(&["--package", "ramtrail", "--test", "*"], Some(shared)),
             Self::Conformance => conformance(),
             Self::Manifests => manifests(),
-            Self::Docs => docs::check().map(Outcome::Passed),
+            Self::Workflows => workflows(),
+            Self::Docs => docs::check(),
             Self::DocsCommands => {
                 docs::build()?;
-                docs_commands::run(None).map(Outcome::Passed)
+                docs_commands::run(None)
             }
             Self::Model => model(shared),
             Self::Crash
@@ -217,7 +228,10 @@ impl Shared {
     /// The API server of all parts of this run, started by the first that needs it.
     fn control_plane(&mut self) -> Result<&ControlPlane> {
         if self.control_plane.is_none() {
-            let options = Options::new().controller_manager();
+            let mut options = Options::new().controller_manager();
+            if self.parts.contains(&Part::Tests) {
+                options = options.audit_policy(&OPERATOR.audit_policy());
+            }
             // A cold cache builds them first, each with a progress line of its own.
             for tool in [
                 Tool::Etcd,
@@ -284,10 +298,8 @@ fn commit() -> Option<String> {
     (!id.is_empty()).then_some(id)
 }
 
-#[derive(Debug)]
-enum Outcome {
-    Passed(String),
-}
+/// What the table says of a part that passed.
+type Said = String;
 
 pub(crate) fn run(args: &Args) -> ExitCode {
     let parts = Part::chosen(args);
@@ -368,16 +380,16 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn row(part: Part, result: &Result<Outcome>, time: Duration) -> Vec<String> {
+fn row(part: Part, result: &Result<Said>, time: Duration) -> Vec<String> {
     let (verdict, said) = match result {
-        Ok(Outcome::Passed(said)) => (terminal::paint(Style::Good, "passed"), said.clone()),
+        Ok(said) => (terminal::paint(Style::Good, "passed"), said.clone()),
         Err(error) => (terminal::paint(Style::Bad, "FAILED"), error.to_string()),
     };
     let said = said.lines().next().unwrap_or_default().to_owned();
     vec![part.name(), verdict, terminal::elapsed(time), said]
 }
 
-fn step(command: &mut Command, passed: &str) -> Result<Outcome> {
+fn step(command: &mut Command, passed: &str) -> Result<Said> {
     let line = shown(command);
     let status = command
         .stdin(Stdio::null())
@@ -386,7 +398,7 @@ fn step(command: &mut Command, passed: &str) -> Result<Outcome> {
     if !status.success() {
         bail!("{line}: {status}");
     }
-    Ok(Outcome::Passed(passed.to_owned()))
+    Ok(passed.to_owned())
 }
 
 /// The command as a person would type it.
@@ -401,13 +413,31 @@ fn shown(command: &Command) -> String {
         .join(" ")
 }
 
-fn deny() -> Result<Outcome> {
+fn deny() -> Result<Said> {
     let program = crates::ensure(Program::CargoDeny)?;
     step(
         Command::new(program)
             .args(["--offline", "check", "bans", "licenses", "sources"])
             .current_dir(root()),
         "bans, licences, sources",
+    )
+}
+
+/// Programs that are on some machines and not on others (shellcheck) are not asked.
+fn workflows() -> Result<Said> {
+    let folder = root().join(".github/workflows");
+    let mut files = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        files.push(entry?.path());
+    }
+    files.sort();
+    let said = format!("{} workflow files", files.len());
+    let program = assets::ensure(Tool::Actionlint)?;
+    step(
+        Command::new(program)
+            .args(["-no-color", "-shellcheck=", "-pyflakes="])
+            .args(files),
+        &said,
     )
 }
 
@@ -421,7 +451,7 @@ const LONG_THREADS: &str = "6";
 /// Histories of the model test in the long tier.
 const MODEL_RUNS: &str = "10000";
 
-fn rust_tests(selection: &[&str], shared: Option<&mut Shared>) -> Result<Outcome> {
+fn rust_tests(selection: &[&str], shared: Option<&mut Shared>) -> Result<Said> {
     let mut command = cargo();
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
         command.env("RUST_TEST_THREADS", TEST_THREADS);
@@ -436,8 +466,41 @@ fn rust_tests(selection: &[&str], shared: Option<&mut Shared>) -> Result<Outcome
     counted(&mut command)
 }
 
+/// Whom the tests' operators are to the API server.
+const OPERATOR: Account<'static> = Account {
+    namespace: "ramtrail-system",
+    name: "ramtrail",
+};
+
+/// After all tests with the rights of `deploy/install.yaml`: none was missing, none was for nothing.
+fn permissions(shared: &mut Shared) -> Result<String> {
+    let manifest =
+        fs::read_to_string(root().join("deploy/install.yaml")).context("cannot read the manifest")?;
+    let manifest: Vec<Value> = serde_saphyr::from_multiple(&manifest).context("in deploy/install.yaml")?;
+    let log = shared.control_plane()?.audit_log();
+    let log = fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
+    let usage = grants::usage(&manifest, OPERATOR, &log)?;
+    let told = |texts: &BTreeSet<String>| {
+        let lines: Vec<&str> = texts.iter().map(String::as_str).collect();
+        format!("\n  {}", lines.join("\n  "))
+    };
+    if !usage.unused.is_empty() {
+        bail!("the operator never used what it may do:{}", told(&usage.unused));
+    }
+    if !usage.denied.is_empty() {
+        bail!(
+            "the operator was refused what it may not do:{}",
+            told(&usage.denied)
+        );
+    }
+    let Usage { granted, calls, .. } = usage;
+    Ok(format!(
+        "{granted} verbs granted, {granted} used, 0 denied in {calls} calls"
+    ))
+}
+
 /// A program of the long tier. It shows its points as they end.
-fn long_tests(program: &str, shared: &mut Shared) -> Result<Outcome> {
+fn long_tests(program: &str, shared: &mut Shared) -> Result<Said> {
     let mut command = cargo();
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
         command.env("RUST_TEST_THREADS", LONG_THREADS);
@@ -452,7 +515,7 @@ fn long_tests(program: &str, shared: &mut Shared) -> Result<Outcome> {
 }
 
 /// The model test with many more histories than an ordinary run has.
-fn model(shared: &Shared) -> Result<Outcome> {
+fn model(shared: &Shared) -> Result<Said> {
     let mut command = cargo();
     if std::env::var_os("RAMTRAIL_MODEL_RUNS").is_none() {
         command.env("RAMTRAIL_MODEL_RUNS", MODEL_RUNS);
@@ -471,7 +534,7 @@ fn model(shared: &Shared) -> Result<Outcome> {
 }
 
 /// Runs tests, passes on what they say, and sums up how they ended.
-fn counted(command: &mut Command) -> Result<Outcome> {
+fn counted(command: &mut Command) -> Result<Said> {
     let mut totals = Totals::default();
     let success = stream(command, |line| totals.read(line))?;
     let said = totals.to_string();
@@ -483,7 +546,7 @@ fn counted(command: &mut Command) -> Result<Outcome> {
     if totals.passed == 0 {
         bail!("no test ran");
     }
-    Ok(Outcome::Passed(said))
+    Ok(said)
 }
 
 /// Sum of the closing lines of all test programs of one run.
@@ -595,7 +658,7 @@ fn pass_on(from: impl Read, mut to: impl Write, lines: &mpsc::Sender<String>) {
     }
 }
 
-fn conformance() -> Result<Outcome> {
+fn conformance() -> Result<Said> {
     let python = Python::ensure()?;
     let mut command = python.command();
     command
@@ -617,10 +680,10 @@ fn conformance() -> Result<Outcome> {
     if !success {
         return Err(anyhow!("{closing}"));
     }
-    Ok(Outcome::Passed(closing))
+    Ok(closing)
 }
 
-fn manifests() -> Result<Outcome> {
+fn manifests() -> Result<Said> {
     let differing = generate::differing()?;
     for path in &differing {
         println!("{} {}", terminal::paint(Style::Bad, "differs"), path.display());
@@ -631,7 +694,7 @@ fn manifests() -> Result<Outcome> {
             differing.len()
         );
     }
-    Ok(Outcome::Passed("generated files are up to date".to_owned()))
+    Ok("generated files are up to date".to_owned())
 }
 
 #[cfg(test)]
