@@ -255,7 +255,7 @@ fn expected_grants(with_own: bool, with_objects: bool) -> BTreeMap<(String, Vec<
     if with_own {
         grant("coordination.k8s.io/leases", &[], &["create"]);
         grant("coordination.k8s.io/leases", &["ramtrail"], &["get", "update"]);
-        grant("events.k8s.io/events", &[], &["create", "patch"]);
+        grant("events.k8s.io/events", &[], &["create"]);
     } else {
         grant("/namespaces", &[], &["get"]);
     }

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
 use ramtrail::aliyun::LogStoreName;
 use serde_json::{Value, json};
 use support::{ACCOUNT, CREDENTIALS, OPERATOR_NAMESPACE, Row, SECRET, USER, World, api_server};
@@ -102,6 +104,33 @@ orders! {
     store_trail_project_becomes_ready_with_eleven_calls: STORE, TRAIL, PROJECT;
     trail_project_store_becomes_ready_with_eleven_calls: TRAIL, PROJECT, STORE;
     trail_store_project_becomes_ready_with_eleven_calls: TRAIL, STORE, PROJECT;
+}
+
+/// The only test that holds the Lease of the manifest's Role on the shared API server: `cargo xtask test` compares what the
+/// operator may do there with what all tests together did.
+#[test]
+fn an_elected_leader_does_its_work_and_keeps_its_lease_with_the_rights_of_the_manifest() {
+    let mut world = World::new("elected").option("--leader-elect=true");
+    world.start();
+    apply(&world, PROJECT);
+    world.settled(PROJECT.0, PROJECT.1);
+    let leases: Api<Lease> = Api::namespaced(world.client.clone(), OPERATOR_NAMESPACE);
+    let renewed = || {
+        let lease = support::wait(leases.get("ramtrail")).unwrap();
+        lease.spec.unwrap().renew_time.unwrap().0
+    };
+    let before = renewed();
+    world.eventually("the lease is renewed", || {
+        let now = renewed();
+        if now > before {
+            Ok(())
+        } else {
+            Err(format!("{now}"))
+        }
+    });
+    world.stop();
+    let spec = support::wait(leases.get("ramtrail")).unwrap().spec.unwrap();
+    assert_eq!(spec.holder_identity.unwrap_or_default(), "", "it is given back");
 }
 
 #[test]

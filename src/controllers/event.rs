@@ -149,7 +149,12 @@ impl Teller {
         let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
         let key = key(namespace, about, note);
         let repeat = lock(&self.told).repeat(&key, Instant::now());
+        let is_away = about.namespace.as_deref().is_some_and(|own| own != namespace);
         if let Some((name, count)) = repeat {
+            // Said once is enough there: counting would need a right that nothing else needs.
+            if is_away {
+                return Ok(());
+            }
             let series =
                 json!({ "series": { "count": count, "lastObservedTime": MicroTime(Timestamp::now()) } });
             match api
