@@ -18,6 +18,8 @@ const QUIET: Duration = Duration::from_millis(3500);
 /// What a stage still waits for after so long is told.
 const SLOW: Duration = Duration::from_secs(30);
 const STEP: Duration = Duration::from_millis(150);
+/// Between looks whether all is as in the reference run: a look asks for every object, and all worlds share two cores.
+const LOOK: Duration = Duration::from_millis(400);
 /// Longer than a poll, so that what one jump of the clock brought is seen before the next.
 const NUDGE: Duration = Duration::from_secs(3);
 
@@ -329,7 +331,7 @@ impl Walk {
                 self.nudge(stage);
                 nudged = Instant::now();
             }
-            std::thread::sleep(STEP);
+            std::thread::sleep(LOOK);
         }
         let record = Record::take(&self.world, since, self.life.objects());
         let judgements = [
