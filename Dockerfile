@@ -1,13 +1,16 @@
-# The operator alone: one static binary and the authorities it trusts, no shell, no user but a number.
-FROM rust:1.95-alpine AS build
-RUN apk add --no-cache ca-certificates gcc musl-dev
+# The operator alone: one static binary and the authorities it trusts; no shell, no user but a number.
+#
+# The first stage is what `cargo xtask image` does without a daemon: it hands its own folder in as the context `build`.
+ARG RUST=1.95
+FROM --platform=$BUILDPLATFORM rust:${RUST}-bookworm AS build
+ARG TARGETARCH
+RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv
 WORKDIR /src
 COPY . .
-# The same source gives the same binary: no path and no time of the build in it.
-ENV RUSTFLAGS="--remap-path-prefix=/src=. --remap-path-prefix=/usr/local/cargo=cargo"
-RUN cargo build --locked --release --package ramtrail --bin ramtrail
+RUN cargo xtask image --platform "$TARGETARCH" --rootfs /rootfs
 
 FROM scratch
+ARG TARGETARCH
 ARG VERSION
 ARG REVISION
 LABEL org.opencontainers.image.title="ramtrail" \
@@ -15,8 +18,7 @@ LABEL org.opencontainers.image.title="ramtrail" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY --from=build /src/target/release/ramtrail /ramtrail
+COPY --from=build /rootfs/${TARGETARCH}/ /
 USER 65532:65532
 ENTRYPOINT ["/ramtrail"]
 CMD ["run"]

@@ -17,6 +17,8 @@ use crate::workspace::{cache_dir, cargo, unique_suffix};
 /// A program that `cargo install` builds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
+    /// Writes the list of dependencies into a binary.
+    CargoAuditable,
     /// Bans, licences and sources of dependencies.
     CargoDeny,
     /// Builds the documentation.
@@ -27,6 +29,7 @@ impl Program {
     /// The crate, which is also the file's name.
     pub fn name(self) -> &'static str {
         match self {
+            Self::CargoAuditable => "cargo-auditable",
             Self::CargoDeny => "cargo-deny",
             Self::Mdbook => "mdbook",
         }
@@ -34,6 +37,7 @@ impl Program {
 
     fn version(self) -> &'static str {
         match self {
+            Self::CargoAuditable => "0.7.7",
             Self::CargoDeny => "0.20.2",
             Self::Mdbook => "0.5.4",
         }
@@ -41,6 +45,7 @@ impl Program {
 
     fn features(self) -> &'static [&'static str] {
         match self {
+            Self::CargoAuditable => &[],
             // Nothing is fetched over the network by it.
             Self::CargoDeny => &["--no-default-features"],
             // Nothing is served or watched.

@@ -23,6 +23,7 @@ enum Command {
     Generate(commands::generate::Args),
     Cluster(commands::cluster::Args),
     Docs(commands::docs::Args),
+    Image(commands::image::Args),
     Release(commands::release::Args),
     Tools(commands::tools::Args),
 }
@@ -34,6 +35,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Generate(args) => commands::generate::run(args),
         Command::Cluster(args) => commands::cluster::run(args),
         Command::Docs(args) => commands::docs::run(args),
+        Command::Image(args) => commands::image::run(args),
         Command::Release(args) => commands::release::run(args),
         Command::Tools(args) => commands::tools::run(args),
     }

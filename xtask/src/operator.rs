@@ -1,7 +1,7 @@
 //! The operator as a process: its binary with the arguments and environment a Pod would have.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -10,6 +10,9 @@ use anyhow::Result;
 use crate::process::{Signal, Spec, Supervised};
 use crate::temp_dir::TempDir;
 use crate::workspace::binary;
+
+/// Names a binary to run instead of the checkout's: that of an image, or of an earlier version.
+pub const OPERATOR_BINARY: &str = "TEST_OPERATOR_BINARY";
 
 /// A running operator. Dropping it kills the process.
 #[derive(Debug)]
@@ -56,13 +59,17 @@ impl OperatorOptions {
 }
 
 impl OperatorProcess {
-    /// Starts `target/debug/ramtrail`.
+    /// Starts `target/debug/ramtrail`, or the binary that [`OPERATOR_BINARY`] names.
     ///
     /// Settings of the operator in our own environment (`RAMTRAIL_*`, credentials, `KUBECONFIG`) do not reach
     /// it, only what the options say.
     pub fn start(options: &OperatorOptions) -> Result<Self> {
         let dir = TempDir::new("operator")?;
-        let mut spec = Spec::new("ramtrail", binary("ramtrail")?, dir.path()).args(&options.args);
+        let program = match std::env::var_os(OPERATOR_BINARY) {
+            Some(path) => PathBuf::from(path),
+            None => binary("ramtrail")?,
+        };
+        let mut spec = Spec::new("ramtrail", program, dir.path()).args(&options.args);
         for (key, _) in std::env::vars_os() {
             let name = key.to_string_lossy();
             if name.starts_with("RAMTRAIL_") || name.starts_with("ALIBABA_CLOUD_") || name == "KUBECONFIG" {

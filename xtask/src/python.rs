@@ -1,4 +1,5 @@
-//! The Python environment with the official SDKs, made once from a list pinned with hashes.
+//! Python environments, each made once from a list pinned with hashes: the official SDKs, and what the image is
+//! built with.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,18 @@ impl Python {
     /// # Errors
     /// Fails if Python 3 with `venv` is missing or a package cannot be installed.
     pub fn ensure() -> Result<Self> {
-        let requirements = root().join("emulator/conformance/requirements.txt");
+        Self::with(
+            "emulator/conformance/requirements.txt",
+            "the official Python SDKs",
+        )
+    }
+
+    /// The environment for a list of the checkout, whose packages are called `what` on the terminal.
+    ///
+    /// # Errors
+    /// Fails if Python 3 with `venv` is missing or a package cannot be installed.
+    pub fn with(requirements: &str, what: &str) -> Result<Self> {
+        let requirements = root().join(requirements);
         let list =
             fs::read(&requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
         let version = version()?;
@@ -46,7 +58,7 @@ impl Python {
         if complete.is_file() {
             return Ok(environment);
         }
-        terminal::progress("installing the official Python SDKs (once)", || {
+        terminal::progress(&format!("installing {what} (once)"), || {
             environment.install(&dir, &requirements)?;
             fs::write(&complete, version).with_context(|| format!("cannot write {}", complete.display()))
         })?;
@@ -66,6 +78,11 @@ impl Python {
             "--no-input",
         ]);
         run(pip.arg("--require-hashes").arg("-r").arg(requirements))
+    }
+
+    /// The folder of its programs.
+    pub fn programs(&self) -> &Path {
+        self.program.parent().unwrap_or(Path::new("."))
     }
 
     /// A command that runs this environment's interpreter, apart from the user's own Python settings.
