@@ -42,6 +42,8 @@ pub struct ObjectMemory {
     pub missing_since: Option<Instant>,
     /// The weakenings that were told and stay.
     pub tampers: Tampers,
+    /// When a weakening was first found that is not put right yet.
+    pub weakened_at: Option<Instant>,
     events: (Instant, u32),
     slot: Option<Box<dyn Any + Send>>,
 }
@@ -60,6 +62,7 @@ impl ObjectMemory {
             taken_at: None,
             missing_since: None,
             tampers: Tampers::default(),
+            weakened_at: None,
             events: (now, 0),
             slot: None,
         }

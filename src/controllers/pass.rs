@@ -316,6 +316,23 @@ impl<K: Managed> Pass<K> {
         Some(left)
     }
 
+    /// Measures the time from finding a weakening to its repair. `weakened`: this visit found one, `found`: when; `done`: every
+    /// step was taken.
+    pub fn time_repair(&self, weakened: bool, found: Instant, done: bool) {
+        let mut memory = lock(&self.memory);
+        let since = memory.weakened_at.take();
+        match (weakened, done) {
+            (true, true) => {
+                let found = since.unwrap_or(found);
+                self.ctx.metrics.healed(K::KIND.into(), found.elapsed());
+            }
+            (true, false) => memory.weakened_at = since.or(Some(found)),
+            (false, false) => memory.weakened_at = since,
+            // Somebody else put it right.
+            (false, true) => {}
+        }
+    }
+
     /// A weakening from outside was found: status, metric and Event say so, and whether it was put right. What stays is
     /// told once, not at every visit that finds it again.
     pub async fn tampered(&mut self, action: TamperAction, what: &str, repaired: bool) {

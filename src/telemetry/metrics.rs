@@ -118,9 +118,9 @@ pub struct TrailFigures {
     pub last_event: Option<Timestamp>,
     /// Longest accepted lag.
     pub max_lag: Option<Duration>,
-    /// Time of the newest call of our own that was found in the trail's store.
+    /// Time of the newest call of our own that was found in the trail's store; at first, when they began to be looked for.
     pub due_call_last_success: Option<Timestamp>,
-    /// Time between two such calls.
+    /// Time between two such calls; none if the trail records no regular ones.
     pub due_call_interval: Option<Duration>,
 }
 
@@ -514,7 +514,7 @@ impl Inner {
         );
         registry.register_with_unit(
             "trail_canary_last_success_timestamp",
-            "Time of the newest call of the operator's own that was found in the trail's store, since the epoch",
+            "Time of the newest call of the operator's own that was found in the trail's store, or when the search for them began, since the epoch",
             Unit::Seconds,
             self.trail_canary_last_success.clone(),
         );

@@ -304,8 +304,10 @@ async fn enforce(
     decision: &Decision,
     plan: Plan,
 ) -> Result<Report, Failure> {
+    let found = Instant::now();
     let drift = drifted(pass, decision, &plan, observed.as_ref(), target.owner);
     let result = converge(pass, target, observed, decision, plan, &drift).await;
+    pass.time_repair(!drift.is_empty(), found, result.is_ok());
     if let Err(failure) = &result {
         if !drift.is_empty() {
             pass.state(&status::weakened(&drift));

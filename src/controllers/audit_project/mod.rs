@@ -249,8 +249,11 @@ async fn enforce(
     decision: Decision,
     steps: Vec<Step<Action>>,
 ) -> Result<Report, Failure> {
+    let found = Instant::now();
     let drift = drifted(pass, &decision, &steps, observed.as_ref(), owner);
     let result = converge(pass, access, owner, observed, decision, steps, &drift).await;
+    let weakened = drift.iter().any(|drift| drift.tamper.is_some());
+    pass.time_repair(weakened, found, result.is_ok());
     if let Err(failure) = &result {
         pass.state(&status::weakened(&drift));
         // While something must become visible first, it is neither put right nor not.

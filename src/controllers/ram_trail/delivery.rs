@@ -240,6 +240,12 @@ impl Watch {
         self.arrived
     }
 
+    /// Up to when delivery is proved: the newest due call that was found, or the beginning of the watch while none was. Without a
+    /// beginning, a delivery that never worked would have no age.
+    pub fn proved_until(&self) -> i64 {
+        self.arrived.map_or(self.since, |arrival| arrival.sent)
+    }
+
     /// The verdict, for a trail that is on.
     pub fn judge(&self, now: i64, rules: Rules, channel: Option<Channel>) -> Verdict {
         let late = self.arrived.filter(|arrival| arrival.shows == Shows::Late);
@@ -353,6 +359,18 @@ mod tests {
             shows: Shows::InTime,
         };
         assert_eq!(watch.arrival(), Some(arrival));
+    }
+
+    #[test]
+    fn delivery_is_proved_until_the_newest_call_that_was_found_or_since_the_beginning() {
+        let mut watch = Watch::new(5, true);
+        due(&mut watch, "a", 10);
+        due(&mut watch, "b", 300);
+        assert_eq!(watch.proved_until(), 5, "a delivery that never worked grows old");
+        look(&mut watch, 1, 310, &["a"]);
+        assert_eq!(watch.proved_until(), 10);
+        look(&mut watch, 2, 370, &["a", "b"]);
+        assert_eq!(watch.proved_until(), 300);
     }
 
     #[test]

@@ -550,20 +550,22 @@ impl Poller {
 
     fn figures(&self, member: &Member) {
         let id = member.trail.id();
+        // A trail of writes records none of the regular calls: no time between them, so that nobody waits for one.
+        let regular = matches!(records(member), Some(EventSelection::All | EventSelection::Read));
         let mut memory = lock(&member.memory);
         let memory = memory.slot::<TrailMemory>();
         let logging = memory
             .snapshot
             .as_ref()
             .map(|s| s.trail.as_ref().is_some_and(|t| t.state() == TrailState::Enable));
-        let arrival = memory.watch.as_ref().and_then(Watch::arrival);
+        let newest = memory.watch.as_ref().map(Watch::proved_until);
         let lag = u64::try_from(member.trail.max_lag_seconds()).unwrap_or_default();
         let figures = TrailFigures {
             logging,
             last_event: memory.last_event,
             max_lag: Some(Duration::from_secs(lag)),
-            due_call_last_success: arrival.and_then(|arrival| Timestamp::from_second(arrival.sent).ok()),
-            due_call_interval: Some(self.ctx.settings.due_call_interval),
+            due_call_last_success: newest.and_then(|newest| Timestamp::from_second(newest).ok()),
+            due_call_interval: regular.then_some(self.ctx.settings.due_call_interval),
         };
         self.ctx.metrics.set_trail(&id.namespace, &id.name, &figures);
     }
