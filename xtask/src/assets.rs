@@ -1,5 +1,5 @@
-//! kube-apiserver, kube-controller-manager, kubectl, etcd, helm and Argo CD: real programs, built once from pinned
-//! Go modules into the cache, or taken from where the user has them.
+//! kube-apiserver, kube-controller-manager, kubectl, etcd, helm, Argo CD and promtool: real programs, built once from
+//! pinned Go modules into the cache, or taken from where the user has them.
 //!
 //! The modules under `tools/` hold nothing but `tool` directives, apart from the small cache server that Argo CD
 //! wants. A finished set never changes: its folder is named after everything that went into it.
@@ -37,11 +37,13 @@ pub enum Tool {
     ArgoCd,
     /// The cache of Argo CD: a small program of ours that talks the Redis protocol.
     Redis,
+    /// The rule tester of Prometheus.
+    Promtool,
 }
 
 impl Tool {
-    /// The tools of a control plane and of the chart, the ones needed first in front. Those of Argo CD are built for
-    /// its part of the long tier only.
+    /// The tools of a control plane and of the chart, the ones needed first in front. Those of Argo CD and promtool are
+    /// built for their parts of the long tier only.
     pub const ALL: [Self; 5] = [
         Self::Etcd,
         Self::KubeApiserver,
@@ -61,6 +63,7 @@ impl Tool {
             Self::Actionlint => "actionlint",
             Self::ArgoCd => "argocd",
             Self::Redis => "redis",
+            Self::Promtool => "promtool",
         }
     }
 
@@ -75,6 +78,7 @@ impl Tool {
             Self::Actionlint => "TEST_ASSET_ACTIONLINT",
             Self::ArgoCd => "TEST_ASSET_ARGOCD",
             Self::Redis => "TEST_ASSET_REDIS",
+            Self::Promtool => "TEST_ASSET_PROMTOOL",
         }
     }
 
@@ -88,16 +92,26 @@ impl Tool {
             Self::Actionlint => "github.com/rhysd/actionlint/cmd/actionlint",
             Self::ArgoCd => "github.com/argoproj/argo-cd/v3/cmd",
             Self::Redis => "ramtrail.io/tools/redis",
+            Self::Promtool => "github.com/prometheus/prometheus/cmd/promtool",
         }
     }
 
-    /// The Go module that pins the tool. Helm and Argo CD have their own: they want other versions of the same modules.
+    /// Build tags. Discovery of targets is no part of testing rules, and brings the SDKs of two dozen clouds.
+    fn tags(self) -> &'static str {
+        match self {
+            Self::Promtool => "remove_all_sd",
+            _ => "",
+        }
+    }
+
+    /// The Go module that pins the tool. Some have their own: they want other versions of the same modules.
     fn module_dir(self) -> &'static str {
         match self {
             Self::Helm => "tools/helm",
             Self::Actionlint => "tools/actionlint",
             Self::ArgoCd => "tools/argocd",
             Self::Redis => "tools/redis",
+            Self::Promtool => "tools/prometheus",
             _ => "tools",
         }
     }
@@ -254,7 +268,7 @@ impl Module {
             &format!("building {} from its Go module (once)", tool.name()),
             || {
                 let output = go(&self.dir, self.toolchain.as_deref())
-                    .args(["build", "-ldflags", &self.ldflags, "-o"])
+                    .args(["build", "-tags", tool.tags(), "-ldflags", &self.ldflags, "-o"])
                     .arg(&partial)
                     .arg(tool.package())
                     .output()
@@ -406,7 +420,8 @@ mod tests {
 
     #[test]
     fn every_tool_is_pinned_by_its_module() {
-        for tool in Tool::ALL.into_iter().chain([Tool::ArgoCd, Tool::Redis]) {
+        let others = [Tool::ArgoCd, Tool::Redis, Tool::Promtool];
+        for tool in Tool::ALL.into_iter().chain(others) {
             let path = root().join(tool.module_dir()).join("go.mod");
             let go_mod = fs::read_to_string(&path).unwrap();
             assert!(

@@ -5,7 +5,7 @@
 //! supervised processes, and a Python environment with the official SDKs.
 //!
 //! - [`workspace`]: where the checkout, the built binaries and the cache are
-//! - [`assets`]: kube-apiserver, kube-controller-manager, kubectl, etcd, helm and Argo CD, built once
+//! - [`assets`]: kube-apiserver, kube-controller-manager, kubectl, etcd, helm, Argo CD and promtool, built once
 //! - [`argo_cd`]: the forms of the health checks for Argo CD
 //! - [`crates`]: programs from crates.io, built once
 //! - [`book`]: pages, links and command blocks of the documentation

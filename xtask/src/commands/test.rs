@@ -84,6 +84,8 @@ enum Part {
     Flips,
     /// Long tier: 10,000 random histories of the pure core against a model of cloud and cluster
     Model,
+    /// Long tier: every alert fires when its trouble really happens, and nothing else does, by Prometheus' rule tester
+    Alerts,
     /// Long tier: churn over many accounts; nothing grows, nobody slows another
     Soak,
     /// Long tier: real Argo CD syncs, judges, prunes, moves and deletes our objects from a Git repository
@@ -104,7 +106,7 @@ impl Part {
         Self::Docs,
     ];
     /// The long tier.
-    const LONG: [Self; 9] = [
+    const LONG: [Self; 10] = [
         Self::DocsCommands,
         Self::Model,
         Self::Crash,
@@ -112,6 +114,7 @@ impl Part {
         Self::Lifecycle,
         Self::CloudErrors,
         Self::Flips,
+        Self::Alerts,
         Self::ArgoCd,
         Self::Soak,
     ];
@@ -139,6 +142,7 @@ impl Part {
             Self::Lifecycle => Some("lifecycle_matrix"),
             Self::CloudErrors => Some("cloud_errors"),
             Self::Flips => Some("assumption_flips"),
+            Self::Alerts => Some("alerts"),
             Self::Soak => Some("soak"),
             Self::ArgoCd => Some("argo_cd"),
             Self::Fmt
@@ -209,6 +213,10 @@ impl Part {
                 for tool in [Tool::ArgoCd, Tool::Redis, Tool::Helm] {
                     assets::ensure(tool)?;
                 }
+                long_tests(self.program().context("a part without a program")?, shared)
+            }
+            Self::Alerts => {
+                assets::ensure(Tool::Promtool)?;
                 long_tests(self.program().context("a part without a program")?, shared)
             }
         }
