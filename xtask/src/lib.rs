@@ -17,6 +17,7 @@
 //! - [`kubectl`] and [`kubeconfig`]: acting on a cluster, as anyone
 //! - [`api_proxy`]: faults on the way to the API server
 //! - [`emulator`] and [`operator`]: our two binaries as processes
+//! - [`deployment`]: the process that a Deployment describes
 //! - [`reference`]: the API reference, made from the CRDs
 //! - [`sbom`]: what a binary is made of
 //! - [`share`]: a part of a matrix that changes with a seed
@@ -31,6 +32,7 @@ pub mod book;
 pub mod chart;
 pub mod control_plane;
 pub mod crates;
+pub mod deployment;
 pub mod emulator;
 pub mod grants;
 pub mod kubeconfig;

@@ -24,6 +24,7 @@ pub struct OperatorProcess {
 /// Arguments and environment of an operator.
 #[derive(Clone, Debug, Default)]
 pub struct OperatorOptions {
+    program: Option<PathBuf>,
     args: Vec<String>,
     env: Vec<(String, String)>,
 }
@@ -34,6 +35,13 @@ impl OperatorOptions {
         Self::default()
             .arg("run")
             .env("KUBECONFIG", &kubeconfig.display().to_string())
+    }
+
+    /// Another program than `target/debug/ramtrail`, such as that of an earlier version.
+    #[must_use]
+    pub fn program(mut self, program: &Path) -> Self {
+        self.program = Some(program.to_owned());
+        self
     }
 
     /// Adds an argument, such as `--resync-interval=2s`.
@@ -59,14 +67,15 @@ impl OperatorOptions {
 }
 
 impl OperatorProcess {
-    /// Starts `target/debug/ramtrail`, or the binary that [`OPERATOR_BINARY`] names.
+    /// Starts the program that the options name, else the binary that [`OPERATOR_BINARY`] names, else `target/debug/ramtrail`.
     ///
     /// Settings of the operator in our own environment (`RAMTRAIL_*`, credentials, `KUBECONFIG`) do not reach
     /// it, only what the options say.
     pub fn start(options: &OperatorOptions) -> Result<Self> {
         let dir = TempDir::new("operator")?;
-        let program = match std::env::var_os(OPERATOR_BINARY) {
-            Some(path) => PathBuf::from(path),
+        let chosen = std::env::var_os(OPERATOR_BINARY).map(PathBuf::from);
+        let program = match options.program.clone().or(chosen) {
+            Some(path) => path,
             None => binary("ramtrail")?,
         };
         let mut spec = Spec::new("ramtrail", program, dir.path()).args(&options.args);

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use xtask::assets::{self, Tool};
 use xtask::book::{self, Block, Page};
 use xtask::control_plane::{ControlPlane, Options, command_in, free_port};
+use xtask::deployment::Manifest;
 use xtask::emulator::EmulatorProcess;
 use xtask::kubectl::Kubectl;
 use xtask::operator::OperatorProcess;
@@ -21,7 +22,6 @@ use xtask::temp_dir::TempDir;
 use xtask::terminal::{self, Style};
 use xtask::workspace::{binary, random_hex, root};
 
-use super::demo::deployment::Manifest;
 use super::demo::sdk::Sdk;
 
 /// The account of the examples.

@@ -4,7 +4,6 @@
 //! by an official SDK, or from the cloud's journal; every time was measured.
 
 mod conditions;
-pub(crate) mod deployment;
 mod people;
 pub(crate) mod sdk;
 mod seed;
@@ -19,6 +18,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use xtask::assets::{self, Tool};
 use xtask::control_plane::{ControlPlane, Options, free_port};
+use xtask::deployment::Manifest;
 use xtask::emulator::EmulatorProcess;
 use xtask::kubectl::Kubectl;
 use xtask::operator::OperatorProcess;
@@ -28,7 +28,6 @@ use xtask::terminal::{self, Style};
 use xtask::workspace::{cargo, random_hex, root, write_private};
 
 use conditions::Watch;
-use deployment::Manifest;
 use sdk::Sdk;
 use seed::Seed;
 

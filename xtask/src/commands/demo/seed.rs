@@ -4,10 +4,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use xtask::deployment::objects;
 use xtask::kubectl::Kubectl;
 
 use super::conditions::Named;
-use super::deployment::objects;
 
 /// Names in the example, read from its manifest.
 #[derive(Debug, PartialEq, Eq)]

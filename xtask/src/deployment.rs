@@ -1,23 +1,28 @@
 //! The operator as its Deployment describes it: the same arguments and environment, as a process.
+//!
+//! No node runs Pods here, so what installs the operator starts the process beside it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::kubectl::Kubectl;
+use crate::operator::OperatorOptions;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
-use xtask::kubectl::Kubectl;
-use xtask::operator::OperatorOptions;
 
-/// `deploy/install.yaml`, read by kubectl.
+/// A manifest with one Deployment, such as `deploy/install.yaml`.
 #[derive(Debug)]
-pub(crate) struct Manifest {
+pub struct Manifest {
     /// Everything but Deployments.
     others: Vec<Value>,
     deployment: Value,
 }
 
-/// Objects of a manifest, in its order.
-pub(crate) fn objects(kubectl: &Kubectl, path: &Path) -> Result<Vec<Value>> {
+/// Objects of a manifest, in its order, read by kubectl.
+///
+/// # Errors
+/// Fails with kubectl's words if it cannot read the file.
+pub fn objects(kubectl: &Kubectl, path: &Path) -> Result<Vec<Value>> {
     let file = path.display().to_string();
     let args = [
         "create",
@@ -41,11 +46,19 @@ pub(crate) fn objects(kubectl: &Kubectl, path: &Path) -> Result<Vec<Value>> {
 }
 
 impl Manifest {
-    pub(crate) fn read(kubectl: &Kubectl, path: &Path) -> Result<Self> {
+    /// Reads a manifest with kubectl.
+    ///
+    /// # Errors
+    /// Fails unless it holds exactly one Deployment.
+    pub fn read(kubectl: &Kubectl, path: &Path) -> Result<Self> {
         Self::from_objects(objects(kubectl, path)?).with_context(|| format!("in {}", path.display()))
     }
 
-    fn from_objects(objects: Vec<Value>) -> Result<Self> {
+    /// A manifest of these objects.
+    ///
+    /// # Errors
+    /// Fails unless exactly one of them is a Deployment.
+    pub fn from_objects(objects: Vec<Value>) -> Result<Self> {
         let (mut deployments, others): (Vec<_>, Vec<_>) = objects
             .into_iter()
             .partition(|object| object["kind"] == "Deployment");
@@ -56,12 +69,12 @@ impl Manifest {
     }
 
     /// Everything but the Deployment, to be applied: no node is there to run it on.
-    pub(crate) fn others(&self) -> String {
+    pub fn others(&self) -> String {
         json!({ "apiVersion": "v1", "kind": "List", "items": self.others }).to_string()
     }
 
     /// Names of objects of a kind, such as its CRDs.
-    pub(crate) fn names(&self, kind: &str) -> Vec<&str> {
+    pub fn names(&self, kind: &str) -> Vec<&str> {
         let of_kind = self.others.iter().filter(|object| object["kind"] == kind);
         of_kind
             .filter_map(|object| object["metadata"]["name"].as_str())
@@ -69,14 +82,20 @@ impl Manifest {
     }
 
     /// The Deployment's namespace.
-    pub(crate) fn namespace(&self) -> Result<&str> {
+    ///
+    /// # Errors
+    /// Fails if it names none.
+    pub fn namespace(&self) -> Result<&str> {
         self.deployment["metadata"]["namespace"]
             .as_str()
             .context("the Deployment names no namespace")
     }
 
     /// The ServiceAccount its Pods would run as.
-    pub(crate) fn service_account(&self) -> Result<&str> {
+    ///
+    /// # Errors
+    /// Fails if it names none.
+    pub fn service_account(&self) -> Result<&str> {
         let name = &self.deployment["spec"]["template"]["spec"]["serviceAccountName"];
         name.as_str().context("the Deployment names no ServiceAccount")
     }
@@ -84,7 +103,10 @@ impl Manifest {
     /// The process that a Pod would hold: its arguments with some replaced, its environment resolved.
     ///
     /// `secret` reads a key of a Secret in the Deployment's namespace, `None` if it is not there.
-    pub(crate) fn process(
+    ///
+    /// # Errors
+    /// Fails if the container or a source of its environment is of another form than our chart's.
+    pub fn process(
         &self,
         kubeconfig: &Path,
         replaced: &[(&str, &str)],
