@@ -11,6 +11,7 @@
 //! | [`access`] | credentials and whose they are |
 //! | [`ownership`], [`acquisition`] | marks, and whether a thing in the cloud is ours |
 //! | [`name_index`] | which object of the cluster holds a name |
+//! | [`undeclared`] | what a definition that is older than the operator does not know |
 //! | [`index_preset`] | the index of stores with ActionTrail events |
 //! | [`audit_project`], [`audit_log_store`], [`ram_trail`] | the kinds |
 
@@ -35,6 +36,7 @@ pub mod ownership;
 pub mod pass;
 pub mod plan;
 pub mod ram_trail;
+pub mod undeclared;
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};

@@ -22,6 +22,7 @@ use super::memory::{ObjectMemory, lock};
 use super::name_index::{Declarer, ExternalName};
 use super::object::{Managed, ObjectId, Status};
 use super::ownership::Owner;
+use super::undeclared;
 use crate::aliyun::error::{Error as CloudError, ErrorKind};
 use crate::aliyun::{Answer, CallResult};
 use crate::api::condition::{self, Statement, reason};
@@ -31,6 +32,8 @@ use crate::telemetry::TamperAction;
 
 /// How often a status write is tried again when the object changed at the same moment.
 const SAVE_ATTEMPTS: u32 = 4;
+/// How often a status write is tried again without what the served definition of its kind does not know.
+const UNDECLARED_ATTEMPTS: u32 = 8;
 
 /// One visit.
 pub struct Pass<K: Managed> {
@@ -429,7 +432,7 @@ impl<K: Managed> Pass<K> {
     /// Server-side apply of the whole status, only onto the version of the object that we know.
     async fn write_status(&mut self) -> Result<(), Failure> {
         self.ctx.must_lead()?;
-        let body = json!({
+        let mut body = json!({
             "apiVersion": K::api_version(&()),
             "kind": K::kind(&()),
             "metadata": {
@@ -440,10 +443,29 @@ impl<K: Managed> Pass<K> {
             "status": self.status,
         });
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        let written = self
+        let name = self.object.name_any();
+        let mut written = self
             .api
-            .patch_status(&self.object.name_any(), &parameters, &Patch::Apply(&body))
+            .patch_status(&name, &parameters, &Patch::Apply(&body))
             .await;
+        // Each refusal may name only some of the fields.
+        for _ in 0..UNDECLARED_ATTEMPTS {
+            let Err(kube::Error::Api(refusal)) = &written else {
+                break;
+            };
+            let removed = undeclared::remove(&mut body, &refusal.message);
+            if removed.is_empty() {
+                break;
+            }
+            tracing::warn!(
+                fields = ?removed,
+                "the CustomResourceDefinition is older than this operator and does not know all of the status; apply crds/"
+            );
+            written = self
+                .api
+                .patch_status(&name, &parameters, &Patch::Apply(&body))
+                .await;
+        }
         let written = gone_is_outdated(written)?;
         self.saved = self.status.clone();
         self.took(written);
