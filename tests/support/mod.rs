@@ -228,6 +228,26 @@ impl World {
         self.operator = Some(OperatorProcess::start(&options).unwrap());
     }
 
+    /// Starts the operator with exactly these arguments and this environment.
+    pub fn start_as(&mut self, options: &OperatorOptions) {
+        self.operator = Some(OperatorProcess::start(options).unwrap());
+    }
+
+    /// Replaces the operator as a rolling update does: the next one starts and waits for the lease, then this one is asked to end.
+    pub fn roll_to(&mut self, options: &OperatorOptions) {
+        let next = OperatorProcess::start(options).unwrap();
+        self.eventually("the next operator waits for the lease", || {
+            let logs = next.logs();
+            if logs.contains("another process leads") {
+                Ok(())
+            } else {
+                Err(logs)
+            }
+        });
+        self.stop();
+        self.operator = Some(next);
+    }
+
     /// Starts the operator with other options from now on.
     pub fn restart_with(&mut self, options: &[&str]) {
         self.kill();

@@ -88,6 +88,8 @@ enum Part {
     Alerts,
     /// Long tier: churn over many accounts; nothing grows, nobody slows another
     Soak,
+    /// Long tier: the chart of an earlier version upgraded and rolled back under live objects, uninstalled, handed over
+    Upgrades,
     /// Long tier: real Argo CD syncs, judges, prunes, moves and deletes our objects from a Git repository
     ArgoCd,
 }
@@ -106,7 +108,7 @@ impl Part {
         Self::Docs,
     ];
     /// The long tier.
-    const LONG: [Self; 10] = [
+    const LONG: [Self; 11] = [
         Self::DocsCommands,
         Self::Model,
         Self::Crash,
@@ -115,6 +117,7 @@ impl Part {
         Self::CloudErrors,
         Self::Flips,
         Self::Alerts,
+        Self::Upgrades,
         Self::ArgoCd,
         Self::Soak,
     ];
@@ -144,6 +147,7 @@ impl Part {
             Self::Flips => Some("assumption_flips"),
             Self::Alerts => Some("alerts"),
             Self::Soak => Some("soak"),
+            Self::Upgrades => Some("upgrades"),
             Self::ArgoCd => Some("argo_cd"),
             Self::Fmt
             | Self::Clippy
@@ -208,6 +212,10 @@ impl Part {
             | Self::CloudErrors
             | Self::Flips
             | Self::Soak => long_tests(self.program().context("a part without a program")?, shared),
+            Self::Upgrades => {
+                assets::ensure(Tool::Helm)?;
+                long_tests(self.program().context("a part without a program")?, shared)
+            }
             Self::ArgoCd => {
                 // A cold cache builds them now, with a progress line, not in the middle of a test.
                 for tool in [Tool::ArgoCd, Tool::Redis, Tool::Helm] {
