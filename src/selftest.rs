@@ -130,14 +130,10 @@ fn object_rights() -> Vec<Right> {
         rights.push(Right::new(api::GROUP, format!("{kind}/status"), "patch"));
     }
     rights.push(Right::new("", "secrets", "get"));
-    rights.extend(event_rights());
+    for verb in ["create", "patch"] {
+        rights.push(Right::new("events.k8s.io", "events", verb));
+    }
     rights
-}
-
-fn event_rights() -> Vec<Right> {
-    ["create", "patch"]
-        .map(|verb| Right::new("events.k8s.io", "events", verb))
-        .into()
 }
 
 /// Rights in the operator's own namespace.
@@ -148,7 +144,7 @@ fn own_rights(lease: &str) -> Vec<Right> {
         right.name = Some(lease.to_owned());
         rights.push(right);
     }
-    rights.extend(event_rights());
+    rights.push(Right::new("events.k8s.io", "events", "create"));
     rights
 }
 
