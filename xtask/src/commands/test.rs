@@ -503,9 +503,13 @@ fn permissions(shared: &mut Shared) -> Result<String> {
     if !usage.unused.is_empty() {
         bail!("the operator never used what it may do:{}", told(&usage.unused));
     }
+    if !usage.denied.is_empty() {
+        terminal::line(&format!("denied in some test:{}", told(&usage.denied)));
+    }
+    let denied = usage.denied.len();
     let Usage { granted, calls, .. } = usage;
     Ok(format!(
-        "{granted} verbs granted, {granted} used, 0 denied in {calls} calls"
+        "{granted} verbs granted, {granted} used, {denied} denied in {calls} calls"
     ))
 }
 
