@@ -524,7 +524,7 @@ fn the_selftest_tells_what_is_well_and_what_is_missing() {
             "FAIL  permissions: may not get leases.coordination.k8s.io ramtrail in namespace {NAMESPACE}"
         ),
         "FAIL  permissions: may not get namespaces".to_owned(),
-        "24 failed".to_owned(),
+        "23 failed".to_owned(),
     ] {
         assert!(text.contains(&line), "{line} in {text}");
     }
