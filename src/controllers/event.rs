@@ -149,10 +149,10 @@ impl Teller {
         let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
         let key = key(namespace, about, note);
         let repeat = lock(&self.told).repeat(&key, Instant::now());
-        let is_away = about.namespace.as_deref().is_some_and(|own| own != namespace);
         if let Some((name, count)) = repeat {
-            // Said once is enough there: counting would need a right that nothing else needs.
+            let is_away = about.namespace.as_deref().is_some_and(|own| own != namespace);
             if is_away {
+                // Said once is enough there: counting would need a right that nothing else needs.
                 return Ok(());
             }
             let series =

@@ -257,6 +257,27 @@ pub fn store(world: &World) -> LogStore {
     .value
 }
 
+/// Waits until the store's retention in the cloud is this.
+pub fn until_retention(world: &World, days: i64) {
+    world.eventually(&format!("the store keeps {days} days"), || {
+        let name = LogStoreName::new(STORE).unwrap();
+        let found = wait(world.intruder().log_service.get_log_store(&project(), &name));
+        match found {
+            Ok(answer) if answer.value.retention_days() == Some(days) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+}
+
+/// Somebody else sets the store's retention.
+pub fn set_retention(world: &World, days: i64) {
+    let name = LogStoreName::new(STORE).unwrap();
+    let cloud = world.intruder().log_service;
+    let mut store = wait(cloud.get_log_store(&project(), &name)).unwrap().value;
+    store.set_retention_days(days);
+    wait(cloud.update_log_store(&project(), &name, &store)).unwrap();
+}
+
 /// The tags of the project.
 pub fn tags(world: &World) -> BTreeMap<String, String> {
     wait(

@@ -973,10 +973,14 @@ impl Subject for Trails {
         let copied = status
             .and_then(|status| status.applied.as_ref())
             .is_some_and(|applied| applied.copy.is_some());
-        let taken = !copied && wanted.adoption == AdoptionPolicy::Always && job_mark.is_foreign();
-        let theirs = matches!(&job_mark, Mark::Foreign(text)
+        let of_another_cluster = matches!(&job_mark, Mark::Foreign(text)
             if Owner::cluster_of(text).is_some_and(|cluster| cluster != wanted.owner.cluster_id()));
-        if !taken && (theirs || (!copied && job_mark != Mark::Ours)) {
+        let is_its_job = match &job_mark {
+            Mark::Ours => true,
+            _ if copied => !of_another_cluster,
+            other => wanted.adoption == AdoptionPolicy::Always && other.is_foreign(),
+        };
+        if !is_its_job {
             return Ok(());
         }
         let passes = match &job.filter {

@@ -9,9 +9,11 @@ use xtask::operator::{OperatorOptions, OperatorProcess};
 use xtask::process::Signal;
 use xtask::temp_dir::TempDir;
 
-use crate::stage::{created_once, set_retention, settled, until_retention};
+use crate::stage::{created_once, settled};
 use crate::support::{CLUSTER, DEADLINE, OPERATOR_NAMESPACE, Row, USER, World};
-use crate::trail_support::{PROJECT, STORE, apply_project, apply_store, prepare};
+use crate::trail_support::{
+    PROJECT, STORE, apply_project, apply_store, prepare, set_retention, until_retention,
+};
 
 /// There is one Lease in the operator's namespace, and the operator's rights name it.
 static LEASE: Mutex<()> = Mutex::new(());

@@ -11,9 +11,9 @@ use xtask::control_plane::{ControlPlane, Options};
 use xtask::kubectl::Kubectl;
 use xtask::process::Signal;
 
-use crate::stage::{apply_stack, changes, created_once, settled, until_retention};
+use crate::stage::{apply_stack, changes, created_once, settled};
 use crate::support::{DEADLINE, World, api_server, give_rights};
-use crate::trail_support::{PROJECT, STORE, apply_project, apply_store, prepare};
+use crate::trail_support::{PROJECT, STORE, apply_project, apply_store, prepare, until_retention};
 
 struct Plane {
     control_plane: ControlPlane,

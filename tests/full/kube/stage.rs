@@ -3,13 +3,12 @@
 use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::core::ApiResource;
-use ramtrail::aliyun::LogStoreName;
 use ramtrail::api::v1alpha1::{AuditLogStore, AuditProject, RamTrail};
 use serde_json::{Value, json};
 
 use crate::support::{World, wait};
 use crate::trail_support::{
-    CALLS, PROJECT, STORE, TRAIL, apply_project, apply_store, apply_trail, copy_to, deliver, prepare, project,
+    CALLS, PROJECT, STORE, TRAIL, apply_project, apply_store, apply_trail, copy_to, deliver, prepare,
 };
 
 /// The objects of the stack: kind, plural name, name.
@@ -77,27 +76,6 @@ pub fn created_once(world: &World) {
     assert_eq!(changes(world), CALLS, "{}", world.report());
     world.nothing_was_reduced();
     world.secret_is_nowhere();
-}
-
-/// Waits until the store's retention in the cloud is this.
-pub fn until_retention(world: &World, days: i64) {
-    world.eventually(&format!("the store keeps {days} days"), || {
-        let name = LogStoreName::new(STORE).unwrap();
-        let found = wait(world.intruder().log_service.get_log_store(&project(), &name));
-        match found {
-            Ok(answer) if answer.value.retention_days() == Some(days) => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    });
-}
-
-/// Somebody else sets the store's retention.
-pub fn set_retention(world: &World, days: i64) {
-    let name = LogStoreName::new(STORE).unwrap();
-    let cloud = world.intruder().log_service;
-    let mut store = wait(cloud.get_log_store(&project(), &name)).unwrap().value;
-    store.set_retention_days(days);
-    wait(cloud.update_log_store(&project(), &name, &store)).unwrap();
 }
 
 /// A list as the API server would answer it now.

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use xtask::api_proxy::{Fault, Matching};
 
 use crate::stage::{
-    OBJECTS, apply_stack, at_rest, created_once, exists, list, settled, store_at_rest, until_retention, world,
+    OBJECTS, apply_stack, at_rest, created_once, exists, list, settled, store_at_rest, world,
 };
 use crate::support::World;
-use crate::trail_support::{PROJECT, STORE, TRAIL, until_trail};
+use crate::trail_support::{PROJECT, STORE, TRAIL, until_retention, until_trail};
 
 /// Answers lists with old ones, and freezes watches.
 fn time_travel(world: &World, old: &[(&str, Value)]) {

@@ -7,11 +7,10 @@ use serde_json::json;
 use xtask::api_proxy::{Fault, Matching};
 
 use crate::stage::{
-    apply_stack, at_rest, changes, created_once, settled, store_at_rest, tear_out, uid, until_retention,
-    world,
+    apply_stack, at_rest, changes, created_once, settled, store_at_rest, tear_out, uid, world,
 };
 use crate::support::{CREDENTIALS, World};
-use crate::trail_support::{STORE, apply_store};
+use crate::trail_support::{STORE, apply_store, until_retention};
 
 /// The lists that the operator asked for after a request.
 fn lists(world: &World, since: u64) -> usize {

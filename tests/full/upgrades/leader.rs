@@ -12,9 +12,8 @@ use xtask::temp_dir::TempDir;
 
 use crate::release::{Installation, RELEASE, earlier};
 use crate::support::{self, DEADLINE, OPERATOR_NAMESPACE, USER, World, wait};
-use crate::trail_support::{STORE, TRAIL, project, until_trail};
+use crate::trail_support::{STORE, TRAIL, set_retention, until_retention, until_trail};
 use crate::{STACK, Version, apply_stack, chart, identities, mutating, settled};
-use ramtrail::aliyun::LogStoreName;
 use ramtrail::aliyun::action_trail::TrailState;
 
 /// The times of both charts.
@@ -140,25 +139,6 @@ fn holder(world: &World) -> Value {
 fn milliseconds(text: &Value) -> u64 {
     let time: Timestamp = text.as_str().unwrap().parse().unwrap();
     u64::try_from(time.as_millisecond()).unwrap()
-}
-
-fn set_retention(world: &World, days: i64) {
-    let name = LogStoreName::new(STORE).unwrap();
-    let cloud = world.intruder().log_service;
-    let mut store = wait(cloud.get_log_store(&project(), &name)).unwrap().value;
-    store.set_retention_days(days);
-    wait(cloud.update_log_store(&project(), &name, &store)).unwrap();
-}
-
-fn until_retention(world: &World, days: i64) {
-    world.eventually(&format!("the store keeps {days} days"), || {
-        let name = LogStoreName::new(STORE).unwrap();
-        let found = wait(world.intruder().log_service.get_log_store(&project(), &name));
-        match found {
-            Ok(answer) if answer.value.retention_days() == Some(days) => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    });
 }
 
 /// Old and new Pods side by side, as a Deployment of two replicas is rolled: the standby first, then the leader. And then a leader

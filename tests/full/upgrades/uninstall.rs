@@ -41,6 +41,15 @@ fn install(it: &mut Installation) {
     it.world.start_as(&options);
 }
 
+/// Installs and declares the stack again: since that row of the journal nothing was asked to change.
+fn declared_again_nothing_is_written(it: &mut Installation, since: u64) {
+    install(it);
+    apply_stack(&it.world);
+    settled(&it.world);
+    let calls = mutating(&it.world, since);
+    assert_eq!(calls, Vec::<String>::new(), "{}", it.world.report());
+}
+
 /// Runs the one block of the documentation that holds this text.
 fn documented(it: &Installation, text: &str) {
     let blocks: Vec<Block> = book::pages()
@@ -191,11 +200,7 @@ fn objects_that_no_operator_will_free_are_rescued_by_the_documented_commands() {
     cloud_is_whole(&it.world);
 
     // Their marks still stand in the cloud, so that the same objects own the same things again: nothing is written.
-    install(&mut it);
-    apply_stack(&it.world);
-    settled(&it.world);
-    let calls = mutating(&it.world, since);
-    assert_eq!(calls, Vec::<String>::new(), "{}", it.world.report());
+    declared_again_nothing_is_written(&mut it, since);
     assert_eq!(origins(&it.world), ["Adopted", "Adopted", "Adopted"]);
 }
 
@@ -234,9 +239,5 @@ fn kinds_that_were_deleted_too_early_end_when_their_objects_are_rescued() {
         }
     });
     cloud_is_whole(&it.world);
-    install(&mut it);
-    apply_stack(&it.world);
-    settled(&it.world);
-    let calls = mutating(&it.world, since);
-    assert_eq!(calls, Vec::<String>::new(), "{}", it.world.report());
+    declared_again_nothing_is_written(&mut it, since);
 }

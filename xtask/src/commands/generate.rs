@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use xtask::argo_cd;
 use xtask::assets::{self, Tool};
 use xtask::chart;
+use xtask::process::output;
 use xtask::reference;
 use xtask::temp_dir::TempDir;
 use xtask::terminal::{self, Style};
@@ -219,18 +220,4 @@ fn health_checks() -> Result<Files> {
     let script =
         fs::read_to_string(root().join(&path)).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(argo_cd::health_checks(&script))
-}
-
-fn output(command: &mut Command) -> Result<String> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .output()
-        .with_context(|| format!("cannot run {program}"))?;
-    if !output.status.success() {
-        bail!(
-            "{program} failed: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
-    String::from_utf8(output.stdout).with_context(|| format!("{program} printed something that is not UTF-8"))
 }

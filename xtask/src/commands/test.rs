@@ -149,19 +149,7 @@ impl Part {
             Self::Soak => Some("soak"),
             Self::Upgrades => Some("upgrades"),
             Self::ArgoCd => Some("argo_cd"),
-            Self::Fmt
-            | Self::Clippy
-            | Self::Deny
-            | Self::Build
-            | Self::Tests
-            | Self::Unit
-            | Self::ApiServer
-            | Self::Conformance
-            | Self::Manifests
-            | Self::Workflows
-            | Self::Docs
-            | Self::DocsCommands
-            | Self::Model => None,
+            _ => None,
         }
     }
 
