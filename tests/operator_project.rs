@@ -100,7 +100,7 @@ fn a_project_is_created_with_two_calls_and_then_left_alone() {
     assert!(tags(&world)["ramtrail-object"].contains("trail"));
     assert!(world.event("Created").contains(NAME));
 
-    // In sync: nothing is written anywhere, and two reads look.
+    // In sync: nothing is written anywhere, and two reads look. The first visit may have begun before.
     world.resyncs("GetProject", 1);
     let (since, versions) = (world.now(), world.versions());
     world.resyncs("GetProject", 3);
@@ -109,7 +109,7 @@ fn a_project_is_created_with_two_calls_and_then_left_alone() {
     let reads = world.reads(since);
     let looks = reads.iter().filter(|read| *read == "GetProject").count();
     let listed = reads.iter().filter(|read| *read == "ListTagResources").count();
-    assert!(listed <= looks && looks + listed == reads.len(), "{reads:?}");
+    assert!(listed <= looks + 1 && looks + listed == reads.len(), "{reads:?}");
     world.nothing_was_reduced();
     world.secret_is_nowhere();
 }
