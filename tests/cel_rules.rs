@@ -690,6 +690,11 @@ async fn every_bound_refuses_in_words_that_name_the_field_and_the_limit() {
             "must be of type integer",
         ),
         (
+            store_with(json!({ "appendMeta": "yes" })),
+            "spec.appendMeta",
+            "must be of type boolean",
+        ),
+        (
             store_with(json!({ "logStoreName": "a" })),
             "spec.logStoreName",
             "at least 2 chars",

@@ -151,6 +151,7 @@ impl Stage {
             name: store.clone(),
             retention_days: 30,
             shard_count: 2,
+            append_meta: false,
         };
         log.create_log_store(&project, &new).await.unwrap();
         settled("the store is visible", async || {
@@ -362,6 +363,7 @@ async fn a_log_store_lives_from_create_to_delete() {
             name: name.clone(),
             retention_days: 30,
             shard_count: 2,
+            append_meta: false,
         };
         assert_class(log.create_log_store(&project, &new).await, Class::AlreadyExists);
         let mut found = log.get_log_store(&project, &name).await.unwrap().value;
@@ -419,6 +421,7 @@ async fn all_pages_of_log_stores_are_read() {
             name: store(&format!("store-{number}")),
             retention_days: 1,
             shard_count: 1,
+            append_meta: false,
         };
         log.create_log_store(&project, &new).await.unwrap();
         expected.push(new.name.to_string());
@@ -477,6 +480,7 @@ async fn a_data_transformation_lives_from_create_to_delete() {
             name: copy.clone(),
             retention_days: 30,
             shard_count: 1,
+            append_meta: false,
         };
         log.create_log_store(&project, &new).await.unwrap();
         settled("the copy is visible", async || {
@@ -914,6 +918,7 @@ async fn the_permissions_that_we_name_are_enough() {
         name: store("ai-new"),
         retention_days: 1,
         shard_count: 1,
+        append_meta: false,
     };
     let tags: BTreeMap<String, String> = [("k".to_owned(), "v".to_owned())].into();
     let denied = [

@@ -455,6 +455,7 @@ fn longest_log_store_status(offset: usize) -> AuditLogStoreStatus {
         pending_create: Some(pending()),
         applied: Some(AppliedLogStore {
             retention_days: Some(30),
+            append_meta: Some(false),
             index_types: vec!["k".repeat(128); 64],
         }),
         data_since: text(30),

@@ -117,6 +117,7 @@ fn made_by_intruder(world: &World, days: i64) {
         name: name(),
         retention_days: days,
         shard_count: 2,
+        append_meta: false,
     };
     wait(cloud.create_log_store(&project(), &store)).unwrap();
     world.eventually("the store is shown", || {
@@ -354,6 +355,8 @@ fn fields_that_the_operator_does_not_know_survive_its_updates() {
     world.start();
     world.settled(KIND, "store");
     let mut store = found(&world).unwrap();
+    store.fields_mut().insert("autoSplit".into(), json!(true));
+    store.fields_mut().insert("maxSplitShard".into(), json!(16));
     store.fields_mut().insert("appendMeta".into(), json!(true));
     store.fields_mut().insert("hot_ttl".into(), json!(15));
     wait(
@@ -366,6 +369,8 @@ fn fields_that_the_operator_does_not_know_survive_its_updates() {
     world.patch_spec(KIND, "store", &json!({"retentionDays": 60}));
     until_retention(&world, 60);
     let now = found(&world).unwrap();
+    assert_eq!(now.fields()["autoSplit"], json!(true));
+    assert_eq!(now.fields()["maxSplitShard"], json!(16));
     assert_eq!(now.fields()["appendMeta"], json!(true));
     assert_eq!(now.fields()["hot_ttl"], json!(15));
     assert_eq!(now.shard_count(), Some(2));
@@ -471,6 +476,49 @@ fn writing_without_a_signature_is_switched_off() {
     });
 }
 
+fn set_append_meta(world: &World, on: bool) {
+    let mut store = found(world).unwrap();
+    store.set_append_meta(on);
+    let cloud = world.intruder().log_service;
+    wait(cloud.update_log_store(&project(), &name(), &store)).unwrap();
+}
+
+fn until_append_meta(world: &World, on: bool) {
+    world.eventually(&format!("appendMeta is {on}"), || {
+        let now = found(world).unwrap().append_meta();
+        if now == on { Ok(()) } else { Err(now.to_string()) }
+    });
+}
+
+#[test]
+fn origin_and_arrival_are_added_as_the_spec_says_and_kept_on() {
+    let mut world = world("append-meta");
+    world.apply(KIND, "store", &with(spec(30), &json!({"appendMeta": true})));
+    world.start();
+    world.settled(KIND, "store");
+    assert!(found(&world).unwrap().append_meta(), "from its creation");
+    assert_eq!(world.count(0, "UpdateLogStore"), 0, "{}", world.report());
+
+    set_append_meta(&world, false);
+    until_append_meta(&world, true);
+    let note = world.event("TamperRepaired");
+    assert!(note.contains("no longer added origin and arrival"), "{note}");
+
+    world.patch_spec(KIND, "store", &json!({"appendMeta": false}));
+    until_append_meta(&world, false);
+    world.settled(KIND, "store");
+    // What somebody switches on later stays, and it is said.
+    let since = world.now();
+    set_append_meta(&world, true);
+    let synced = world.condition(KIND, "store", "Synced", "False", "ExceedsSpec");
+    assert!(
+        synced["message"].as_str().unwrap().contains("spec.appendMeta"),
+        "{synced}"
+    );
+    world.resyncs("GetLogStore", 2);
+    assert_eq!(world.writes(since), Vec::<String>::new(), "{}", world.report());
+}
+
 #[test]
 fn a_deleted_store_is_created_again_and_that_is_said() {
     let mut world = world("again");
@@ -573,6 +621,7 @@ fn what_a_person_makes_after_a_refused_create_is_not_taken_for_ours() {
         name: name(),
         retention_days: 7,
         shard_count: 2,
+        append_meta: false,
     };
     wait(world.intruder().log_service.create_log_store(&project(), &new)).unwrap();
     world.condition(KIND, "store", "Stalled", "True", "AdoptionForbidden");

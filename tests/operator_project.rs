@@ -392,6 +392,7 @@ fn a_project_that_holds_a_log_store_is_left() {
         name: ramtrail::aliyun::LogStoreName::new("somebodys").unwrap(),
         retention_days: 1,
         shard_count: 1,
+        append_meta: false,
     };
     wait(world.intruder().log_service.create_log_store(&project(), &store)).unwrap();
     world.delete(KIND, "trail");

@@ -116,7 +116,7 @@ impl Scene {
         };
         let copy = |services: &[&str]| json!({ "logStoreRef": { "name": "strong" }, "roleARN": "acs:ram::1:role/copy", "services": services });
         let weakest = json!({ "managementPolicy": "Observe", "deletionPolicy": "Delete" });
-        let store = json!({ "projectRef": { "name": "strong" }, "retentionDays": 365 });
+        let store = json!({ "projectRef": { "name": "strong" }, "retentionDays": 365, "appendMeta": true });
         let mut weak_store = store.clone();
         support::merge(&mut weak_store, &weakest);
         let mut weak_trail = trail(json!({
@@ -358,12 +358,6 @@ fn every_switch_that_weakens_needs_the_verb() {
             "(spec.delivery.maxLagSeconds raised to 901)",
         ),
         (
-            "auditlogstores",
-            "strong",
-            spec(json!({ "retentionDays": 364 })),
-            "(spec.retentionDays lowered from 365 to 364)",
-        ),
-        (
             trail,
             "strong",
             spec(json!({ "logging": "Stopped", "deletionPolicy": "Delete" })),
@@ -371,6 +365,23 @@ fn every_switch_that_weakens_needs_the_verb() {
         ),
     ];
     scene.assert_all_weaken(&cases);
+}
+
+#[test]
+fn every_field_of_a_store_that_weakens_needs_the_verb() {
+    let cases = [
+        (
+            json!({ "retentionDays": 364 }),
+            "(spec.retentionDays lowered from 365 to 364)",
+        ),
+        (
+            json!({ "appendMeta": false }),
+            "(spec.appendMeta: no longer true)",
+        ),
+        (json!({ "appendMeta": null }), "(spec.appendMeta: no longer true)"),
+    ]
+    .map(|(spec, message)| ("auditlogstores", "strong", json!({ "spec": spec }), message));
+    Scene::shared().assert_all_weaken(&cases);
 }
 
 #[test]
@@ -546,6 +557,7 @@ fn what_strengthens_or_changes_nothing_needs_no_verb() {
         ),
         ("ramtrails", "strong", spec(json!({ "adoptionPolicy": "Never" }))),
         ("auditlogstores", "strong", spec(json!({ "retentionDays": 366 }))),
+        ("auditlogstores", "weak", spec(json!({ "appendMeta": true }))),
         (
             "auditprojects",
             "strong",
@@ -719,6 +731,7 @@ fn every_field_of_a_spec_is_guarded_or_known_to_weaken_nothing() {
         "auditlogstores.managementPolicy",
         "auditlogstores.deletionPolicy",
         "auditlogstores.retentionDays",
+        "auditlogstores.appendMeta",
         "ramtrails.managementPolicy",
         "ramtrails.deletionPolicy",
         "ramtrails.logging",

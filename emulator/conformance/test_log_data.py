@@ -58,6 +58,21 @@ def test_log_tags_become_fields(cloud, log, project, indexed):
     assert row.get_contents()["__tag__:pack"] == "seven"
 
 
+def test_a_store_with_append_meta_tells_origin_and_arrival_of_what_is_written_from_then_on(cloud, log, project, indexed):
+    at = cloud.now()
+    put(log, project, indexed, [(at, {"id": "before"})])
+    log.update_logstore(project, indexed, ttl=30, append_meta=True)
+    cloud.settle()
+    # A sender's own word does not replace the service's, and a time of its own does not either.
+    put(log, project, indexed, [(at - 3600, {"id": "after"})], tags=[("__receive_time__", "1"), ("pack", "seven")])
+    cloud.settle()
+    rows = {row.get_contents()["id"]: row.get_contents() for row in log.get_log(project, indexed, at - 4000, at + 60).get_logs()}
+    assert "__tag__:__client_ip__" not in rows["before"] and "__tag__:__receive_time__" not in rows["before"]
+    assert rows["after"]["__tag__:__client_ip__"] == "127.0.0.1"
+    assert abs(int(rows["after"]["__tag__:__receive_time__"]) - cloud.now()) < 120
+    assert rows["after"]["__tag__:pack"] == "seven"
+
+
 @pytest.mark.parametrize("age", [-8 * 86400, 3600])
 def test_logs_too_old_or_from_the_future_are_refused(cloud, account, project, indexed, age):
     with refused("PostBodyInvalid", 400, "time is out of range"):

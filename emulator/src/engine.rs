@@ -82,8 +82,8 @@ pub struct Engine {
 
 /// A recognised call with what its service needs to run it.
 enum Identified {
-    Log(LogCall),
-    Rpc(RpcCall),
+    Log(Box<LogCall>),
+    Rpc(Box<RpcCall>),
 }
 
 impl Identified {
@@ -217,13 +217,14 @@ impl Engine {
                     project: project.as_deref(),
                     region: &region,
                 };
-                let identified = log_service::identify(&request).map(Identified::Log);
+                let identified = log_service::identify(&request).map(|call| Identified::Log(Box::new(call)));
                 let claim = log_claim(inbound, &world.assumptions);
                 let id = world.ids.log_request();
                 (Service::LogService, region, identified, claim, id)
             }
             Target::Rpc { service, region } => {
-                let identified = rpc::identify(service, &region, inbound).map(Identified::Rpc);
+                let identified =
+                    rpc::identify(service, &region, inbound).map(|call| Identified::Rpc(Box::new(call)));
                 let claim = rpc_claim(inbound);
                 let id = world.ids.uuid();
                 (service, region, identified, claim, id)
@@ -508,7 +509,7 @@ fn execute(
                 quotas: &world.quotas,
                 ram: &world.ram,
             };
-            log_service::execute(call.clone(), &mut world.log, &cx)
+            log_service::execute(LogCall::clone(call), &mut world.log, &cx)
         }
         Identified::Rpc(call) => match operation.service {
             Service::Sts => sts::execute(

@@ -152,6 +152,8 @@ pub struct NewLogStore {
     pub retention_days: i64,
     /// Shards.
     pub shard_count: i64,
+    /// Whether the public address of the sender and the time of arrival are added to each log.
+    pub append_meta: bool,
 }
 
 /// A log store: every field that the cloud sent, known or not, so that an update, which replaces the
@@ -194,6 +196,19 @@ impl LogStore {
     /// Sets whether anybody may write without a signature.
     pub fn set_anonymous_writing(&mut self, allowed: bool) {
         self.fields.insert("enable_tracking".to_owned(), json!(allowed));
+    }
+
+    /// Whether the public address of the sender and the time of arrival are added to each log.
+    pub fn append_meta(&self) -> bool {
+        self.fields
+            .get("appendMeta")
+            .and_then(tolerant::as_boolean)
+            .unwrap_or(false)
+    }
+
+    /// Sets whether the public address of the sender and the time of arrival are added to each log.
+    pub fn set_append_meta(&mut self, added: bool) {
+        self.fields.insert("appendMeta".to_owned(), json!(added));
     }
 
     /// `standard`, `query` or the legacy `lite`.
@@ -534,6 +549,7 @@ impl LogService {
             name,
             retention_days,
             shard_count,
+            append_meta,
         } = store;
         let mut call = self.of_store(&CREATE_LOG_STORE, Method::POST, project, name, "");
         "/logstores".clone_into(&mut call.path);
@@ -543,6 +559,7 @@ impl LogService {
             "shardCount": shard_count,
             "autoSplit": false,
             "enable_tracking": false,
+            "appendMeta": append_meta,
         }));
         self.caller.call(call, done).await
     }

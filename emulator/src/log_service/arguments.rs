@@ -1,6 +1,8 @@
 //! Arguments of a call as they came: query parameters, headers, body. Typed reading with the service's own
 //! complaints; no rule of any single operation.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Map, Value};
@@ -17,6 +19,7 @@ pub(super) struct Arguments {
     query: Vec<(String, String)>,
     headers: HeaderMap,
     body: Bytes,
+    peer: IpAddr,
 }
 
 impl Arguments {
@@ -25,7 +28,13 @@ impl Arguments {
             query: inbound.query_pairs(),
             headers: inbound.headers.clone(),
             body: inbound.body.clone(),
+            peer: inbound.peer.ip(),
         }
+    }
+
+    /// Where the call came from.
+    pub(super) fn peer(&self) -> IpAddr {
+        self.peer
     }
 
     pub(super) fn body(&self) -> &Bytes {

@@ -143,6 +143,26 @@ impl LogStore {
     }
 }
 
+impl StoredGroup {
+    /// What a store with `appendMeta` adds: where the write came from and when it arrived. A sender's own tags of these names do not
+    /// stand beside them.
+    fn append_meta(&mut self, client_ip: &str) {
+        let added = [
+            ("__tag__:__client_ip__", client_ip.to_owned()),
+            ("__tag__:__receive_time__", self.received.to_string()),
+        ];
+        for log in &mut self.logs {
+            log.fields
+                .retain(|(name, _)| added.iter().all(|(own, _)| own != name));
+            log.fields.extend(
+                added
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), value.clone())),
+            );
+        }
+    }
+}
+
 fn stored_group(group: LogGroup, now: Timestamp) -> Result<StoredGroup, ApiError> {
     if group.logs.len() > MAX_LOGS {
         return Err(post_body_invalid(format!("logs must little than {MAX_LOGS}")));
@@ -304,7 +324,10 @@ impl State {
                 decode_group(&compression.restore(body, size)?)?
             }
         };
-        let group = stored_group(group, cx.now)?;
+        let mut group = stored_group(group, cx.now)?;
+        if store.settings.append_meta {
+            group.append_meta(&given.peer().to_string());
+        }
         if !group.logs.is_empty() {
             store.append(key, group);
         }

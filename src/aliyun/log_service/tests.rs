@@ -47,11 +47,15 @@ fn storage_tiers_that_are_not_set_are_not_sent() {
 
 #[test]
 fn numbers_and_booleans_of_a_log_store_may_be_text() {
-    let store: LogStore =
-        serde_json::from_value(json!({ "ttl": "30", "shardCount": "2", "enable_tracking": "True" })).unwrap();
+    let store: LogStore = serde_json::from_value(
+        json!({ "ttl": "30", "shardCount": "2", "enable_tracking": "True", "appendMeta": "true" }),
+    )
+    .unwrap();
     assert_eq!((store.retention_days(), store.shard_count()), (Some(30), Some(2)));
     assert!(store.anonymous_writing());
+    assert!(store.append_meta());
     assert!(!LogStore::default().anonymous_writing());
+    assert!(!LogStore::default().append_meta());
 }
 
 #[test]

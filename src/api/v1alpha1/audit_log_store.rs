@@ -67,6 +67,12 @@ pub struct AuditLogStoreSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shards: Option<Shards>,
 
+    /// Whether Log Service adds to each log the public address that it came from and the time at which it arrived, which tells
+    /// forged times. true: switched on and kept on. false: switched off when it was true in this spec before. Unset: left as found,
+    /// off in a new store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub append_meta: Option<bool>,
+
     /// Enforce: converge and keep. Observe: only look. The stricter of this and the project's holds.
     #[serde(default)]
     pub management_policy: ManagementPolicy,
@@ -161,6 +167,9 @@ pub struct AppliedLogStore {
     /// Retention in days.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention_days: Option<i32>,
+    /// Whether origin and arrival of each log were to be added; absent when the spec left it open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub append_meta: Option<bool>,
     /// Keys of the index whose type was the one that ramtrail gives them: another type later is a change from outside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 128)))]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use kube::ResourceExt;
 
 use self::observe::{MarkPlace, Observed, invisible};
-use self::plan::{Action, Plan, Wanted};
+use self::plan::{Action, Plan, Seen, Update, Wanted};
 use crate::aliyun::log_service::{NewLogStore, Taggable};
 use crate::aliyun::{Class, LogStoreName};
 use crate::api::condition::{self, reason};
@@ -332,10 +332,17 @@ async fn converge(
     if let Some(Action::Create {
         retention_days,
         shard_count,
+        append_meta,
     }) = steps.first().map(|step| step.action.clone())
     {
         steps.remove(0);
-        observed = Some(create(pass, target, retention_days, shard_count).await?);
+        let new = NewLogStore {
+            name: target.name.clone(),
+            retention_days: retention_days.into(),
+            shard_count: shard_count.into(),
+            append_meta,
+        };
+        observed = Some(create(pass, target, &new).await?);
     }
     let Some(mut observed) = observed else {
         // The plan of a store that is missing begins with its creation.
@@ -363,6 +370,7 @@ async fn converge(
     if *decision != Decision::Contested {
         pass.status.applied = Some(AppliedLogStore {
             retention_days: Some(pass.object.spec.retention_days),
+            append_meta: pass.object.spec.append_meta,
             index_types: observed
                 .seen
                 .index
@@ -496,6 +504,16 @@ fn drifted(
                     });
                 }
             }
+            // Switched on for the first time, nothing was taken away.
+            Action::AppendMeta(_) if applied.append_meta != Some(true) => {}
+            Action::AppendMeta(_) => {
+                let text = format!("log store {name} no longer added origin and arrival to each log");
+                drift.push(Drift {
+                    action: TamperAction::Other,
+                    field: step.field,
+                    text,
+                });
+            }
             Action::CreateIndex(_) => {
                 let text = format!("the index of log store {name} was removed");
                 drift.push(Drift {
@@ -541,7 +559,7 @@ async fn tell_changes(
     }
     for step in steps
         .iter()
-        .filter(|step| matches!(step.action, Action::Update { .. }))
+        .filter(|step| matches!(step.action, Action::Update { .. } | Action::AppendMeta(_)))
     {
         if !drift.iter().any(|drift| drift.field == step.field) {
             pass.tell(Note::normal(
@@ -559,18 +577,12 @@ async fn tell_changes(
 async fn create(
     pass: &mut Pass<AuditLogStore>,
     target: Target<'_>,
-    retention_days: i32,
-    shard_count: i32,
+    new: &NewLogStore,
 ) -> Result<Observed, Failure> {
     let Target { access, name, .. } = target;
-    let new = NewLogStore {
-        name: name.clone(),
-        retention_days: retention_days.into(),
-        shard_count: shard_count.into(),
-    };
     let log_service = access.clients.protective().log_service;
     let doing = format!("create log store {name} in project {}", access.project);
-    let call = log_service.create_log_store(&access.project, &new);
+    let call = log_service.create_log_store(&access.project, new);
     match pass.create(access, doing, call).await {
         // A store name is taken within its project only, so it will be shown.
         Err(failure) if failure.class() == Some(Class::AlreadyExists) => {
@@ -658,7 +670,13 @@ async fn apply(
         // Both are done before.
         Action::Create { .. } | Action::Mark => Ok(()),
         Action::Update { retention_days, .. } => {
-            update(pass, target, observed, *retention_days, step.effect).await
+            update(pass, target, observed, |found| {
+                plan::update_of(found, *retention_days, step.effect)
+            })
+            .await
+        }
+        Action::AppendMeta(on) => {
+            update(pass, target, observed, |found| plan::append_meta_of(found, *on)).await
         }
         Action::CreateIndex(index) => {
             let doing = format!("create the index of log store {name} of project {project}");
@@ -690,8 +708,7 @@ async fn update(
     pass: &mut Pass<AuditLogStore>,
     target: Target<'_>,
     observed: &mut Observed,
-    retention_days: Option<i32>,
-    effect: Effect,
+    left: impl FnOnce(&Seen) -> Update,
 ) -> Result<(), Failure> {
     let Target { access, name, .. } = target;
     let Some(fresh) = observe::store(pass, access, name)
@@ -700,15 +717,19 @@ async fn update(
     else {
         return Err(invisible(name));
     };
-    let now = plan::update_of(&fresh.seen, retention_days, effect);
+    let now = left(&fresh.seen);
     observed.seen.retention_days = now.days_after(&fresh.seen);
     observed.seen.anonymous_writing = false;
+    observed.seen.append_meta = now.append_meta.unwrap_or(fresh.seen.append_meta);
     observed.store = fresh.store;
     if let Some(days) = now.retention_days {
         observed.store.set_retention_days(days.into());
     }
     if now.forbid_anonymous {
         observed.store.set_anonymous_writing(false);
+    }
+    if let Some(on) = now.append_meta {
+        observed.store.set_append_meta(on);
     }
     if now.is_nothing() {
         return Ok(());

@@ -102,6 +102,7 @@ pub async fn store(
                 retention_days: store.retention_days(),
                 shard_count: store.shard_count(),
                 anonymous_writing: store.anonymous_writing(),
+                append_meta: store.append_meta(),
                 ..Seen::default()
             };
             Ok(Some(Observed {

@@ -22,6 +22,8 @@ pub struct Seen {
     pub shard_count: Option<i64>,
     /// Whether anybody may write without a signature.
     pub anonymous_writing: bool,
+    /// Whether origin and arrival are added to each log.
+    pub append_meta: bool,
     /// The index; `None` when there is none.
     pub index: Option<Map<String, Value>>,
     /// The text of the mark.
@@ -39,6 +41,8 @@ pub enum Action {
         retention_days: i32,
         /// Shards.
         shard_count: i32,
+        /// Whether origin and arrival are added to each log.
+        append_meta: bool,
     },
     /// Set the mark.
     Mark,
@@ -49,6 +53,8 @@ pub enum Action {
         /// Whether writing without a signature is to be switched off.
         forbid_anonymous: bool,
     },
+    /// Switch on or off that origin and arrival are added to each log. A step of its own: one may raise while the other lowers.
+    AppendMeta(bool),
     /// Create the index.
     CreateIndex(Map<String, Value>),
     /// Replace the index with itself and what it lacks.
@@ -111,6 +117,7 @@ pub fn plan(wanted: &Wanted<'_>, decision: &Decision, seen: Option<&Seen>) -> Re
             Action::Create {
                 retention_days,
                 shard_count,
+                append_meta: spec.append_meta == Some(true),
             },
         );
         plan.push(Effect::Protect, "mark", mark_text(name, owner), Action::Mark);
@@ -133,6 +140,7 @@ pub fn plan(wanted: &Wanted<'_>, decision: &Decision, seen: Option<&Seen>) -> Re
         plan.push(Effect::Protect, "mark", mark_text(name, owner), Action::Mark);
     }
     plan_update(&mut plan, wanted, seen, applied, contested);
+    plan_append_meta(&mut plan, wanted, seen, decision);
     match &seen.index {
         None => {
             let text = format!("create the index of {name}");
@@ -240,6 +248,36 @@ fn plan_update(
     }
 }
 
+fn plan_append_meta(plan: &mut Plan, wanted: &Wanted<'_>, seen: &Seen, decision: &Decision) {
+    let Wanted {
+        spec, name, applied, ..
+    } = *wanted;
+    match (spec.append_meta, seen.append_meta) {
+        (Some(true), false) => {
+            let text = format!("let {name} add origin and arrival to each log");
+            plan.push(Effect::Protect, "appendMeta", text, Action::AppendMeta(true));
+        }
+        (Some(false), true) => {
+            let fell = applied.and_then(|applied| applied.append_meta) == Some(true);
+            if fell && *decision == Decision::Keep {
+                let text =
+                    format!("let {name} no longer add origin and arrival to each log, as the spec asks");
+                plan.push(Effect::Reduce, "appendMeta", text, Action::AppendMeta(false));
+            } else {
+                plan.excess.push(Excess {
+                    reason: reason::EXCEEDS_SPEC,
+                    text: format!(
+                        "{name} adds origin and arrival to each log, spec.appendMeta is false; nothing is reduced because of that. Set \
+                         spec.appendMeta to true, and to false afterwards to switch it off"
+                    ),
+                    weakens: false,
+                });
+            }
+        }
+        _ => {}
+    }
+}
+
 /// What an update is to change in a store as it is found right before.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Update {
@@ -247,6 +285,8 @@ pub struct Update {
     pub retention_days: Option<i32>,
     /// Whether writing without a signature is to be switched off.
     pub forbid_anonymous: bool,
+    /// Whether origin and arrival are to be added to each log, where it is to change.
+    pub append_meta: Option<bool>,
 }
 
 impl Update {
@@ -273,6 +313,16 @@ pub fn update_of(found: &Seen, retention_days: Option<i32>, effect: Effect) -> U
     Update {
         retention_days: days,
         forbid_anonymous: found.anonymous_writing,
+        append_meta: None,
+    }
+}
+
+/// As [`update_of`], for a switch of what is added to each log.
+pub fn append_meta_of(found: &Seen, on: bool) -> Update {
+    Update {
+        retention_days: None,
+        forbid_anonymous: found.anonymous_writing,
+        append_meta: (found.append_meta != on).then_some(on),
     }
 }
 

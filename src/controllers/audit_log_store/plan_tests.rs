@@ -22,6 +22,7 @@ fn seen(days: i64) -> Seen {
         retention_days: Some(days),
         shard_count: Some(2),
         anonymous_writing: false,
+        append_meta: false,
         index: Some(index_preset::preset()),
         mark: Some(owner().mark(Spelling::Slash)),
         tag_count: 2,
@@ -37,7 +38,7 @@ fn plan_of(
     let owner = owner();
     let applied = applied.map(|days| AppliedLogStore {
         retention_days: Some(days),
-        index_types: Vec::new(),
+        ..AppliedLogStore::default()
     });
     plan(
         &Wanted {
@@ -70,7 +71,8 @@ fn a_missing_store_is_created_marked_and_indexed_in_this_order() {
         [
             Action::Create {
                 retention_days: 30,
-                shard_count: 2
+                shard_count: 2,
+                append_meta: false,
             },
             Action::Mark,
             Action::CreateIndex(index_preset::preset())
@@ -83,9 +85,19 @@ fn a_missing_store_is_created_marked_and_indexed_in_this_order() {
         plan.steps[0].action,
         Action::Create {
             retention_days: 30,
-            shard_count: 4
+            shard_count: 4,
+            append_meta: false,
         }
     );
+    wanted.append_meta = Some(true);
+    let plan = plan_of(&wanted, None, &Decision::Create, None).unwrap();
+    assert!(matches!(
+        plan.steps[0].action,
+        Action::Create {
+            append_meta: true,
+            ..
+        }
+    ));
 }
 
 #[test]
@@ -182,6 +194,77 @@ fn writing_without_a_signature_is_switched_off() {
 }
 
 #[test]
+fn origin_and_arrival_are_switched_on_by_the_spec_and_off_only_when_it_fell() {
+    use Decision::{Contested, Keep};
+    use Effect::{Protect, Reduce};
+    let adopted = Decision::Take(Origin::Adopted);
+    // (wanted, found, applied, decision) → (what is done, what is only said).
+    let table = [
+        (None, false, None, &Keep, None, false),
+        (None, true, Some(true), &Keep, None, false),
+        (Some(true), true, None, &Keep, None, false),
+        (Some(true), false, None, &Keep, Some((Protect, true)), false),
+        (
+            Some(true),
+            false,
+            Some(false),
+            &Keep,
+            Some((Protect, true)),
+            false,
+        ),
+        (
+            Some(true),
+            false,
+            Some(true),
+            &Contested,
+            Some((Protect, true)),
+            false,
+        ),
+        (Some(true), false, None, &adopted, Some((Protect, true)), false),
+        (Some(false), false, Some(true), &Keep, None, false),
+        (Some(false), true, None, &Keep, None, true),
+        (Some(false), true, Some(false), &Keep, None, true),
+        (Some(false), true, Some(true), &Keep, Some((Reduce, false)), false),
+        (Some(false), true, Some(true), &Contested, None, true),
+        (Some(false), true, Some(true), &adopted, None, true),
+    ];
+    let owner = owner();
+    for (wanted, found, before, decision, done, said) in table {
+        let mut spec = spec(30);
+        spec.append_meta = wanted;
+        let mut seen = seen(30);
+        seen.append_meta = found;
+        let applied = AppliedLogStore {
+            retention_days: Some(30),
+            append_meta: before,
+            ..AppliedLogStore::default()
+        };
+        let case = format!("wanted {wanted:?}, found {found}, applied {before:?}, {decision:?}");
+        let wanted = Wanted {
+            spec: &spec,
+            name: "s",
+            applied: Some(&applied),
+            owner: &owner,
+        };
+        let plan = plan(&wanted, decision, Some(&seen)).unwrap();
+        let steps: Vec<_> = plan
+            .steps
+            .iter()
+            .map(|step| match step.action {
+                Action::AppendMeta(on) => (step.effect, on),
+                ref other => panic!("{case}: {other:?}"),
+            })
+            .collect();
+        assert_eq!(steps, Vec::from_iter(done), "{case}");
+        assert_eq!(!plan.excess.is_empty(), said, "{case}");
+    }
+    // What is as it should be by now is not sent, and nothing else goes with it.
+    let update = append_meta_of(&seen(365), true);
+    assert_eq!((update.retention_days, update.append_meta), (None, Some(true)));
+    assert!(append_meta_of(&seen(365), false).is_nothing());
+}
+
+#[test]
 fn a_weakened_index_is_restored_and_keys_of_others_stay() {
     let mut found = seen(30);
     let index = found.index.as_mut().unwrap();
@@ -251,6 +334,7 @@ fn a_type_of_the_index_that_was_ours_is_put_back_unless_the_store_is_another_one
     let applied = AppliedLogStore {
         retention_days: Some(30),
         index_types: index_preset::typed_keys(found.index.as_ref().unwrap()),
+        ..AppliedLogStore::default()
     };
     let index = found.index.as_mut().unwrap();
     index["keys"]["event"]["json_keys"]["errorCode"]["type"] = json!("long");
@@ -286,10 +370,12 @@ fn apply(seen: Option<Seen>, steps: &[Step<Action>]) -> Seen {
             Action::Create {
                 retention_days,
                 shard_count,
+                append_meta,
             } => {
                 now = Seen {
                     retention_days: Some((*retention_days).into()),
                     shard_count: Some((*shard_count).into()),
+                    append_meta: *append_meta,
                     ..Seen::default()
                 };
             }
@@ -303,6 +389,7 @@ fn apply(seen: Option<Seen>, steps: &[Step<Action>]) -> Seen {
                 }
                 now.anonymous_writing &= !forbid_anonymous;
             }
+            Action::AppendMeta(on) => now.append_meta = *on,
             Action::CreateIndex(index) | Action::UpdateIndex(index) => now.index = Some(index.clone()),
         }
     }
@@ -327,21 +414,25 @@ fn stores() -> impl Strategy<Value = Seen> {
         proptest::option::of(1i64..100),
         1i64..4,
         any::<bool>(),
+        any::<bool>(),
         index,
         0..3,
     )
-        .prop_map(|(retention_days, shards, anonymous_writing, index, mark)| Seen {
-            retention_days,
-            shard_count: Some(shards),
-            anonymous_writing,
-            index,
-            mark: match mark {
-                0 => Some(owner().mark(Spelling::Slash)),
-                1 => Some("scribble".into()),
-                _ => None,
+        .prop_map(
+            |(retention_days, shards, anonymous_writing, append_meta, index, mark)| Seen {
+                retention_days,
+                shard_count: Some(shards),
+                anonymous_writing,
+                append_meta,
+                index,
+                mark: match mark {
+                    0 => Some(owner().mark(Spelling::Slash)),
+                    1 => Some("scribble".into()),
+                    _ => None,
+                },
+                tag_count: 0,
             },
-            tag_count: 0,
-        })
+        )
 }
 
 proptest! {
@@ -350,6 +441,7 @@ proptest! {
         found in proptest::option::of(stores()),
         wanted in 1i32..100,
         applied in proptest::option::of(1i32..100),
+        append_meta in proptest::option::of(any::<bool>()),
         kind in 0..4,
     ) {
         let decision = match (&found, kind) {
@@ -359,7 +451,8 @@ proptest! {
             (Some(_), 2) => Decision::Contested,
             (Some(_), _) => Decision::Keep,
         };
-        let spec = spec(wanted);
+        let mut spec = spec(wanted);
+        spec.append_meta = append_meta;
         let Ok(plan) = plan_of(&spec, applied, &decision, found.as_ref()) else {
             prop_assert_eq!(decision, Decision::Take(Origin::Adopted));
             return Ok(());
@@ -369,6 +462,7 @@ proptest! {
         if let Some(found) = &found {
             let (before, now) = (found.retention_days.unwrap_or(0), after.retention_days.unwrap_or(0));
             prop_assert!(now >= before || fell, "{before} to {now} days with nothing fallen");
+            prop_assert!(after.append_meta >= found.append_meta, "switched off although the spec never asked for it before");
             prop_assert!(fell || plan.steps.iter().all(|step| step.effect != Effect::Reduce));
             if let Some(index) = &found.index {
                 let keys = index.get("keys").and_then(Value::as_object);

@@ -483,6 +483,7 @@ struct Store {
     days: i64,
     shards: i64,
     anonymous: bool,
+    append_meta: bool,
     index: Option<Map<String, Value>>,
     tags: BTreeMap<String, String>,
 }
@@ -494,6 +495,7 @@ pub enum StoreEdit {
     Mark(MarkText),
     Days(i64),
     Anonymous,
+    AppendMeta(bool),
     DropIndex,
     NarrowIndex,
     DropLeaf,
@@ -504,6 +506,7 @@ pub enum StoreEdit {
 #[derive(Clone, Debug)]
 pub enum StoreWish {
     Days(i32),
+    AppendMeta(Option<bool>),
     Adoption(AdoptionPolicy),
 }
 
@@ -513,6 +516,7 @@ impl LogStores {
             retention_days: Some(store.days),
             shard_count: Some(store.shards),
             anonymous_writing: store.anonymous,
+            append_meta: store.append_meta,
             ..store_plan::Seen::default()
         }
     }
@@ -580,26 +584,13 @@ impl LogStores {
         match step.action {
             store_plan::Action::Create { .. } | store_plan::Action::Mark => Ok(()),
             store_plan::Action::Update { retention_days, .. } => {
-                // The whole configuration as it is seen right before is sent.
-                let basis = sim.look("the store once more")?;
-                let fresh = basis.0.as_ref().ok_or(Halt::Waiting)?;
-                if !found.create_times.contains(&Sim::<Self>::time(fresh.created)) {
-                    return Err(Halt::Waiting);
-                }
-                let fresh = Self::seen(fresh);
-                let now = store_plan::update_of(&fresh, retention_days, step.effect);
-                let days = now.days_after(&fresh);
-                seen.retention_days = days;
-                let anonymous = fresh.anonymous_writing && !now.forbid_anonymous;
-                if now.is_nothing() {
-                    return Ok(());
-                }
-                Self::put(sim, pass, "UpdateLogStore", basis, move |store| {
-                    store.days = days.unwrap_or(store.days);
-                    store.anonymous = anonymous;
-                    Ok(())
+                Self::update(sim, pass, seen, found, |fresh| {
+                    store_plan::update_of(fresh, retention_days, step.effect)
                 })
             }
+            store_plan::Action::AppendMeta(on) => Self::update(sim, pass, seen, found, |fresh| {
+                store_plan::append_meta_of(fresh, on)
+            }),
             store_plan::Action::CreateIndex(index) => {
                 seen.index = Some(index.clone());
                 Self::on_store(sim, pass, "CreateIndex", move |store| {
@@ -628,11 +619,41 @@ impl LogStores {
         }
     }
 
+    /// Sends the whole configuration as it is seen right before.
+    fn update(
+        sim: &mut Sim<Self>,
+        pass: &Pass<Self>,
+        seen: &mut store_plan::Seen,
+        found: &Found,
+        left: impl FnOnce(&store_plan::Seen) -> store_plan::Update,
+    ) -> Result<(), Halt> {
+        let basis = sim.look("the store once more")?;
+        let fresh = basis.0.as_ref().ok_or(Halt::Waiting)?;
+        if !found.create_times.contains(&Sim::<Self>::time(fresh.created)) {
+            return Err(Halt::Waiting);
+        }
+        let fresh = Self::seen(fresh);
+        let now = left(&fresh);
+        let days = now.days_after(&fresh);
+        seen.retention_days = days;
+        let anonymous = fresh.anonymous_writing && !now.forbid_anonymous;
+        let append_meta = now.append_meta.unwrap_or(fresh.append_meta);
+        seen.append_meta = append_meta;
+        if now.is_nothing() {
+            return Ok(());
+        }
+        Self::put(sim, pass, "UpdateLogStore", basis, move |store| {
+            store.days = days.unwrap_or(store.days);
+            store.anonymous = anonymous;
+            store.append_meta = append_meta;
+            Ok(())
+        })
+    }
+
     fn create(
         sim: &mut Sim<Self>,
         pass: &mut Pass<Self>,
-        days: i32,
-        shards: i32,
+        (days, shards, append_meta): (i32, i32, bool),
     ) -> Result<(store_plan::Seen, Found), Halt> {
         let created = sim.create(pass, "CreateLogStore", move |cloud, now| {
             if cloud.0.is_some() {
@@ -644,6 +665,7 @@ impl LogStores {
                 days: days.into(),
                 shards: shards.into(),
                 anonymous: false,
+                append_meta,
                 index: None,
                 tags: BTreeMap::new(),
             });
@@ -685,6 +707,7 @@ impl Subject for LogStores {
             4 => marks().prop_map(StoreEdit::Mark),
             4 => days().prop_map(StoreEdit::Days),
             1 => Just(StoreEdit::Anonymous),
+            2 => any::<bool>().prop_map(StoreEdit::AppendMeta),
             1 => Just(StoreEdit::DropIndex),
             1 => Just(StoreEdit::NarrowIndex),
             1 => Just(StoreEdit::DropLeaf),
@@ -697,6 +720,7 @@ impl Subject for LogStores {
     fn wishes() -> BoxedStrategy<StoreWish> {
         prop_oneof![
             3 => prop_oneof![Just(7), Just(30), Just(60), Just(100)].prop_map(StoreWish::Days),
+            2 => proptest::option::of(any::<bool>()).prop_map(StoreWish::AppendMeta),
             1 => adoptions().prop_map(StoreWish::Adoption),
         ]
         .boxed()
@@ -713,6 +737,7 @@ impl Subject for LogStores {
                     days: *days,
                     shards: 1,
                     anonymous: false,
+                    append_meta: false,
                     index: None,
                     tags,
                 });
@@ -733,6 +758,7 @@ impl Subject for LogStores {
             StoreEdit::Mark(mark) => set_mark(&mut store.tags, mark.text(&Sim::<Self>::owner())),
             StoreEdit::Days(days) => store.days = *days,
             StoreEdit::Anonymous => store.anonymous = true,
+            StoreEdit::AppendMeta(on) => store.append_meta = *on,
             StoreEdit::DropIndex => store.index = None,
             StoreEdit::NarrowIndex => drop(keys.and_then(|keys| keys.remove("event"))),
             StoreEdit::DropLeaf => {
@@ -763,6 +789,7 @@ impl Subject for LogStores {
     fn wish(object: &mut AuditLogStore, wish: &StoreWish) {
         match wish {
             StoreWish::Days(days) => object.spec.retention_days = *days,
+            StoreWish::AppendMeta(wanted) => object.spec.append_meta = *wanted,
             StoreWish::Adoption(policy) => object.spec.adoption_policy = *policy,
         }
     }
@@ -799,13 +826,14 @@ impl Subject for LogStores {
             Some(store_plan::Action::Create {
                 retention_days,
                 shard_count,
-            }) => Some((*retention_days, *shard_count)),
+                append_meta,
+            }) => Some((*retention_days, *shard_count, *append_meta)),
             _ => None,
         };
         let (mut seen, mut found) = match create {
-            Some((days, shards)) => {
+            Some(new) => {
                 steps.remove(0);
-                Self::create(sim, pass, days, shards)?
+                Self::create(sim, pass, new)?
             }
             None => looked.ok_or(Halt::Waiting)?,
         };
@@ -838,6 +866,7 @@ impl Subject for LogStores {
         if decision != Decision::Contested {
             pass.status.applied = Some(AppliedLogStore {
                 retention_days: Some(pass.object.spec.retention_days),
+                append_meta: pass.object.spec.append_meta,
                 index_types: seen
                     .index
                     .as_ref()
@@ -886,6 +915,9 @@ impl Subject for LogStores {
         if after.anonymous && !before.anonymous {
             lost.push("anonymous");
         }
+        if before.append_meta && !after.append_meta {
+            lost.push("append_meta");
+        }
         if before.tags.contains_key(OWNER_KEY) && !after.tags.contains_key(OWNER_KEY) {
             lost.push("mark");
         }
@@ -896,7 +928,11 @@ impl Subject for LogStores {
     }
 
     fn fell(field: &str, before: &AuditLogStore, after: &AuditLogStore) -> bool {
-        field == "days" && after.spec.retention_days < before.spec.retention_days
+        match field {
+            "days" => after.spec.retention_days < before.spec.retention_days,
+            "append_meta" => before.spec.append_meta == Some(true) && after.spec.append_meta == Some(false),
+            _ => false,
+        }
     }
 
     fn held(object: &AuditLogStore, cloud: &StoreCloud) -> Vec<(&'static str, bool)> {
@@ -919,7 +955,10 @@ impl Subject for LogStores {
         if mark != Mark::Ours || claim.is_none_or(|claim| claim.confirmed != Some(true)) {
             return Err("it is not marked, claimed and confirmed".to_owned());
         }
-        if store.days < days || store.anonymous {
+        if store.days < days
+            || store.anonymous
+            || (object.spec.append_meta == Some(true) && !store.append_meta)
+        {
             return Err("it protects less than wanted".to_owned());
         }
         let missing = store

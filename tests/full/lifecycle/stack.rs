@@ -331,6 +331,7 @@ pub fn somebodys_store(world: &World, name: &str) {
         name: LogStoreName::new(name).unwrap(),
         retention_days: 30,
         shard_count: 2,
+        append_meta: false,
     };
     world.eventually("somebody makes a store", || {
         wait(
