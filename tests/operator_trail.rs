@@ -1005,8 +1005,19 @@ fn with_writes_only_our_own_writes_are_the_proof_and_silence_is_quiet() {
     let mut world = world("writes");
     apply_project(&world);
     apply_store(&world);
-    apply_trail(&world, &json!({"events": "Write", "copyTo": copy_to()}));
+    let copy_of = |services: &[&str]| {
+        let mut copy = copy_to();
+        copy["services"] = json!(services);
+        json!({"copyTo": copy})
+    };
+    let mut spec = copy_of(&["Ram"]);
+    spec["events"] = json!("Write");
+    apply_trail(&world, &spec);
     world.start();
+    world.settled(KIND, TRAIL);
+    // A write of ours while the trail's store can be searched: those of the creation may have been made before the cloud showed it.
+    world.resyncs("GetLogsV2", 2);
+    world.patch_spec(KIND, TRAIL, &copy_of(&["Ram", "Sts"]));
     settle(&world);
     assert_eq!(trail(&world).unwrap().events(), Some(EventRw::Write));
     world.emulator.jump(std::time::Duration::from_secs(2000)).unwrap();
