@@ -420,7 +420,7 @@ fn delivering(facts: &Facts<'_>) -> Option<Statement> {
         say(
             Status::Unknown,
             reason::AWAITING_FIRST_EVENT,
-            "The first call of our own is on its way into the trail's log store",
+            "No call of our own that the trail must record is in its log store yet, and none is overdue",
         )
     };
     let Some(trail) = &facts.observed.trail else {
