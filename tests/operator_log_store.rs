@@ -58,16 +58,16 @@ fn index(world: &World) -> Map<String, Value> {
         .value
 }
 
-fn set_retention(world: &World, days: i64) {
+/// Somebody else changes the store's configuration.
+fn change(world: &World, change: impl FnOnce(&mut LogStore)) {
     let mut store = found(world).unwrap();
-    store.set_retention_days(days);
-    wait(
-        world
-            .intruder()
-            .log_service
-            .update_log_store(&project(), &name(), &store),
-    )
-    .unwrap();
+    change(&mut store);
+    let cloud = world.intruder().log_service;
+    wait(cloud.update_log_store(&project(), &name(), &store)).unwrap();
+}
+
+fn set_retention(world: &World, days: i64) {
+    change(world, |store| store.set_retention_days(days));
 }
 
 fn project_tags(world: &World) -> BTreeMap<String, String> {
@@ -354,18 +354,12 @@ fn fields_that_the_operator_does_not_know_survive_its_updates() {
     world.apply(KIND, "store", &spec(30));
     world.start();
     world.settled(KIND, "store");
-    let mut store = found(&world).unwrap();
-    store.fields_mut().insert("autoSplit".into(), json!(true));
-    store.fields_mut().insert("maxSplitShard".into(), json!(16));
-    store.fields_mut().insert("appendMeta".into(), json!(true));
-    store.fields_mut().insert("hot_ttl".into(), json!(15));
-    wait(
-        world
-            .intruder()
-            .log_service
-            .update_log_store(&project(), &name(), &store),
-    )
-    .unwrap();
+    change(&world, |store| {
+        store.fields_mut().insert("autoSplit".into(), json!(true));
+        store.fields_mut().insert("maxSplitShard".into(), json!(16));
+        store.fields_mut().insert("appendMeta".into(), json!(true));
+        store.fields_mut().insert("hot_ttl".into(), json!(15));
+    });
     world.patch_spec(KIND, "store", &json!({"retentionDays": 60}));
     until_retention(&world, 60);
     let now = found(&world).unwrap();
@@ -458,15 +452,7 @@ fn writing_without_a_signature_is_switched_off() {
     world.apply(KIND, "store", &spec(30));
     world.start();
     world.settled(KIND, "store");
-    let mut store = found(&world).unwrap();
-    store.set_anonymous_writing(true);
-    wait(
-        world
-            .intruder()
-            .log_service
-            .update_log_store(&project(), &name(), &store),
-    )
-    .unwrap();
+    change(&world, |store| store.set_anonymous_writing(true));
     world.eventually("it is off", || {
         if found(&world).unwrap().anonymous_writing() {
             Err("on".to_owned())
@@ -477,10 +463,7 @@ fn writing_without_a_signature_is_switched_off() {
 }
 
 fn set_append_meta(world: &World, on: bool) {
-    let mut store = found(world).unwrap();
-    store.set_append_meta(on);
-    let cloud = world.intruder().log_service;
-    wait(cloud.update_log_store(&project(), &name(), &store)).unwrap();
+    change(world, |store| store.set_append_meta(on));
 }
 
 fn until_append_meta(world: &World, on: bool) {

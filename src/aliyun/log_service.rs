@@ -187,10 +187,7 @@ impl LogStore {
 
     /// Whether anybody may write without a signature.
     pub fn anonymous_writing(&self) -> bool {
-        self.fields
-            .get("enable_tracking")
-            .and_then(tolerant::as_boolean)
-            .unwrap_or(false)
+        self.flag("enable_tracking")
     }
 
     /// Sets whether anybody may write without a signature.
@@ -200,10 +197,7 @@ impl LogStore {
 
     /// Whether the public address of the sender and the time of arrival are added to each log.
     pub fn append_meta(&self) -> bool {
-        self.fields
-            .get("appendMeta")
-            .and_then(tolerant::as_boolean)
-            .unwrap_or(false)
+        self.flag("appendMeta")
     }
 
     /// Sets whether the public address of the sender and the time of arrival are added to each log.
@@ -235,6 +229,14 @@ impl LogStore {
 
     fn integer(&self, name: &str) -> Option<i64> {
         self.fields.get(name).and_then(tolerant::as_integer)
+    }
+
+    /// Absent is false.
+    fn flag(&self, name: &str) -> bool {
+        self.fields
+            .get(name)
+            .and_then(tolerant::as_boolean)
+            .unwrap_or(false)
     }
 
     /// The body of an update that keeps everything: without the two times, which only the cloud sets, and

@@ -464,6 +464,7 @@ fn drifted(
         return Vec::new();
     };
     let mut drift = Vec::new();
+    let mut found_changed = |action, field, text| drift.push(Drift { action, field, text });
     for step in plan.steps.iter().filter(|step| step.effect == Effect::Protect) {
         match &step.action {
             Action::Mark => {
@@ -472,11 +473,7 @@ fn drifted(
                     Mark::ReleasedByUs => format!("the mark on log store {name} was changed to released"),
                     _ => format!("the mark on log store {name} was removed"),
                 };
-                drift.push(Drift {
-                    action: TamperAction::MarkChanged,
-                    field: step.field,
-                    text,
-                });
+                found_changed(TamperAction::MarkChanged, step.field, text);
             }
             Action::Update {
                 retention_days,
@@ -489,47 +486,27 @@ fn drifted(
                     let text = format!(
                         "the retention of log store {name} was lowered from {before} to {found} days"
                     );
-                    drift.push(Drift {
-                        action: TamperAction::RetentionReduced,
-                        field: step.field,
-                        text,
-                    });
+                    found_changed(TamperAction::RetentionReduced, step.field, text);
                 }
                 if *forbid_anonymous {
                     let text = format!("writing to log store {name} without a signature was allowed");
-                    drift.push(Drift {
-                        action: TamperAction::Other,
-                        field: "anonymousWriting",
-                        text,
-                    });
+                    found_changed(TamperAction::Other, "anonymousWriting", text);
                 }
             }
             // Switched on for the first time, nothing was taken away.
             Action::AppendMeta(_) if applied.append_meta != Some(true) => {}
             Action::AppendMeta(_) => {
                 let text = format!("log store {name} no longer added origin and arrival to each log");
-                drift.push(Drift {
-                    action: TamperAction::Other,
-                    field: step.field,
-                    text,
-                });
+                found_changed(TamperAction::Other, step.field, text);
             }
             Action::CreateIndex(_) => {
                 let text = format!("the index of log store {name} was removed");
-                drift.push(Drift {
-                    action: TamperAction::IndexReduced,
-                    field: step.field,
-                    text,
-                });
+                found_changed(TamperAction::IndexReduced, step.field, text);
             }
             Action::UpdateIndex(_) => {
                 let lacks = step.text.split_once(": ").map_or("", |(_, lacks)| lacks);
                 let text = format!("the index of log store {name} lacked {lacks}");
-                drift.push(Drift {
-                    action: TamperAction::IndexReduced,
-                    field: step.field,
-                    text,
-                });
+                found_changed(TamperAction::IndexReduced, step.field, text);
             }
             Action::Create { .. } => {}
         }
