@@ -15,7 +15,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use points::Point;
+use points::{Matrix, Point};
 use ramtrail::aliyun::LogStoreName;
 use ramtrail::aliyun::action_trail::{EventRw, TrailSettings, TrailState};
 use ramtrail::aliyun::log_service::LogStore;
@@ -160,11 +160,12 @@ fn the_stack_lives_its_whole_life_under_every_single_flip() {
         .collect();
     // The longest wait of all goes first: nothing else is left to run beside it at the end.
     points.sort_by_key(|point| point.id != format!("{}={}", NEVER_MADE_AGAIN.0, NEVER_MADE_AGAIN.1));
-    points::run(
-        "assumption_flips",
-        "the_stack_lives_its_whole_life_under_every_single_flip",
-        points,
-    );
+    let matrix = Matrix {
+        program: "assumption_flips",
+        test: "the_stack_lives_its_whole_life_under_every_single_flip",
+        is_shared: false,
+    };
+    matrix.run(points);
 }
 
 fn live(cloud: &Cloud) {

@@ -22,13 +22,11 @@ mod table;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use points::Point;
+use points::{Matrix, Point};
 use serde_json::{Value, json};
 use support::{ACCOUNT, CREDENTIALS, SECRET, USER, World, project_spec, store_spec};
 use table::{Case, On};
 use trail_support::{KIND, PROJECT, STORE, TRAIL, apply_project, apply_store, apply_trail, copy_to, prepare};
-
-const PROGRAM: &str = "cloud_errors";
 
 /// Every call of the operator to this action is answered so until faults are removed.
 fn refuse(world: &World, action: Option<&str>, status: u16, code: &str, message: &str) -> u64 {
@@ -94,6 +92,14 @@ fn said(world: &World) -> Vec<String> {
         .collect()
 }
 
+fn matrix(test: &str) -> Matrix<'_> {
+    Matrix {
+        program: "cloud_errors",
+        test,
+        is_shared: false,
+    }
+}
+
 #[test]
 fn every_error_gives_its_reason_words_and_next_step_and_heals_without_a_restart() {
     let test = "every_error_gives_its_reason_words_and_next_step_and_heals_without_a_restart";
@@ -103,14 +109,12 @@ fn every_error_gives_its_reason_words_and_next_step_and_heals_without_a_restart(
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), cases.len(), "every line has an id of its own");
-    points::run_in_worlds(
-        PROGRAM,
-        test,
+    matrix(test).run_in_worlds(
         cases.into_iter().map(|case| (case.id(), case)).collect(),
         || stack("errors"),
         check,
         |world| {
-            assert_eq!(uncalled_for(world), Vec::<String>::new(), "{}", world.report());
+            assert_eq!(uncalled_for(&world), Vec::<String>::new(), "{}", world.report());
             world.secret_is_nowhere();
         },
     );
@@ -307,7 +311,7 @@ fn a_denied_call_names_action_resource_and_caller_and_a_grant_heals_it() {
         .iter()
         .map(|(ram_action, action, kind)| Point::new(*ram_action, move || denied(ram_action, action, kind)))
         .collect();
-    points::run(PROGRAM, test, points);
+    matrix(test).run(points);
 }
 
 fn denied(ram_action: &str, action: &str, kind: &str) {

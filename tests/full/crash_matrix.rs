@@ -10,6 +10,9 @@ mod support;
 #[path = "../trail_support/mod.rs"]
 mod trail_support;
 
+#[path = "points/mod.rs"]
+mod points;
+
 #[path = "crash/kill.rs"]
 mod kill;
 #[path = "crash/life.rs"]
@@ -24,10 +27,9 @@ use std::time::{Duration, Instant};
 
 use kill::{Kill, Side};
 use life::{Failure, Life, Profile, Stage, Walk};
+use points::{Failed, Matrix, asked_for, is_asked_for, words, worlds};
 use record::{Record, Write};
 
-/// Worlds at a time: they wait more than they work.
-const WORLDS: usize = 12;
 /// How often a write of the reference run may fail to come before that is a failure: what waits for the clock varies.
 const ATTEMPTS: u32 = 4;
 
@@ -57,7 +59,7 @@ struct Trip {
 
 #[test]
 fn a_kill_at_any_write_changes_nothing_in_the_end() {
-    let chosen = std::env::var("RAMTRAIL_POINT").ok().filter(|id| !id.is_empty());
+    let chosen = asked_for();
     let start = Instant::now();
     let references = references(chosen.as_deref());
     let all = enumerate(&references);
@@ -78,29 +80,20 @@ fn a_kill_at_any_write_changes_nothing_in_the_end() {
     let points: Vec<Point> = all
         .into_iter()
         .filter(|point| match &chosen {
-            Some(ids) => ids.split(',').any(|id| {
-                let own = point.id();
-                own == id || (id.ends_with('/') && own.starts_with(id))
-            }),
+            Some(asked) => is_asked_for(&point.id(), asked),
             None => xtask::share::runs(&point.id()).unwrap(),
         })
         .collect();
     assert!(!points.is_empty(), "no point is called {chosen:?}");
+    let tried = points.len();
     let outcome = run(plan(points), &references);
-    eprintln!(
-        "crash matrix: {} of {} points passed ({total} enumerated) in {:.0} s; {:.1} s in a stage on average; {} came again",
-        outcome.passed,
-        outcome.passed + outcome.failures.len(),
-        start.elapsed().as_secs_f64(),
-        outcome.stages.as_secs_f64() / f64::from(u32::try_from(outcome.passed.max(1)).unwrap()),
-        outcome.again,
-    );
-    assert!(
-        outcome.failures.is_empty(),
-        "{} points failed\n{}",
-        outcome.failures.len(),
-        outcome.failures.join("\n")
-    );
+    eprintln!("crash matrix: {} points came again", outcome.again);
+    let matrix = Matrix {
+        program: "crash_matrix",
+        test: "a_kill_at_any_write_changes_nothing_in_the_end",
+        is_shared: true,
+    };
+    matrix.tell(total, tried, start, outcome.times, &outcome.failures);
 }
 
 /// So many points there are at least of a stage and profile: fewer is a hole in the enumeration. The calls to the cloud are the same
@@ -130,14 +123,6 @@ fn count(points: &[Point]) -> BTreeMap<String, usize> {
             .or_default() += 1;
     }
     counted
-}
-
-fn worlds() -> usize {
-    let chosen = std::env::var("RAMTRAIL_WORLDS").ok();
-    chosen
-        .and_then(|text| text.parse().ok())
-        .filter(|worlds| *worlds > 0)
-        .unwrap_or(WORLDS)
 }
 
 /// Lives of every sort that nobody disturbs, each twice where all points run: what differs between them is no reference.
@@ -292,10 +277,9 @@ fn plan(points: Vec<Point>) -> VecDeque<Trip> {
 
 #[derive(Default)]
 struct Outcome {
-    passed: usize,
     again: usize,
-    stages: Duration,
-    failures: Vec<String>,
+    times: Vec<(Duration, String)>,
+    failures: Vec<Failed>,
 }
 
 fn run(trips: VecDeque<Trip>, references: &References) -> Outcome {
@@ -331,9 +315,13 @@ fn travel(trip: Trip, references: &References, outcome: &Mutex<Outcome>) -> Opti
     let mut walk = match began {
         Ok(walk) => walk,
         Err(payload) => {
-            let ids: Vec<String> = left.iter().map(Point::id).collect();
-            let told = format!("no world for {}: {}", ids.join(","), words(&*payload));
-            outcome.lock().unwrap().failures.push(told);
+            let told = format!("no world: {}", words(&*payload));
+            let all = left.iter().map(|point| Failed {
+                id: point.id(),
+                replay: point.id(),
+                words: told.clone(),
+            });
+            outcome.lock().unwrap().failures.extend(all);
             return None;
         }
     };
@@ -359,8 +347,7 @@ fn travel(trip: Trip, references: &References, outcome: &Mutex<Outcome>) -> Opti
         match passed {
             Ok(_) => {
                 if point.is_some() {
-                    outcome.passed += 1;
-                    outcome.stages += took;
+                    outcome.times.push((took, id.clone()));
                     before.push(id.clone());
                     eprintln!("passed {id} in {:.1} s", took.as_secs_f64());
                 }
@@ -382,12 +369,12 @@ fn travel(trip: Trip, references: &References, outcome: &Mutex<Outcome>) -> Opti
                     Failure::Wrong(told) => told,
                 };
                 before.push(id.clone());
-                let replay = format!(
-                    "{id}: RAMTRAIL_POINT='{}' cargo test --test crash_matrix -- --nocapture",
-                    before.join(",")
-                );
-                eprintln!("FAILED {replay}\n{told}");
-                outcome.failures.push(replay);
+                eprintln!("FAILED {id}\n{told}");
+                outcome.failures.push(Failed {
+                    id,
+                    replay: before.join(","),
+                    words: told,
+                });
                 let points: Vec<Point> = left.into();
                 return (!points.is_empty()).then_some(Trip {
                     profile,
@@ -398,16 +385,11 @@ fn travel(trip: Trip, references: &References, outcome: &Mutex<Outcome>) -> Opti
         }
     }
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| walk.finish())) {
-        let told = format!("after {}: {}", before.join(","), words(&*payload));
-        outcome.lock().unwrap().failures.push(told);
+        outcome.lock().unwrap().failures.push(Failed {
+            id: before.last().cloned().unwrap_or_default(),
+            replay: before.join(","),
+            words: format!("after the last stage: {}", words(&*payload)),
+        });
     }
     None
-}
-
-fn words(payload: &(dyn std::any::Any + Send)) -> String {
-    payload
-        .downcast_ref::<String>()
-        .cloned()
-        .or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-        .unwrap_or_else(|| "a panic without words".to_owned())
 }

@@ -8,14 +8,15 @@ mod support;
 #[path = "../trail_support/mod.rs"]
 mod trail_support;
 
+#[path = "points/mod.rs"]
+mod points;
+
 #[path = "lifecycle/deletion.rs"]
 mod deletion;
 #[path = "lifecycle/injection.rs"]
 mod injection;
 #[path = "lifecycle/ownership.rs"]
 mod ownership;
-#[path = "lifecycle/points.rs"]
-mod points;
 #[path = "lifecycle/recorder.rs"]
 mod recorder;
 #[path = "lifecycle/stack.rs"]
@@ -23,22 +24,40 @@ mod stack;
 #[path = "lifecycle/tenancy.rs"]
 mod tenancy;
 
+use points::{Matrix, Point};
+
+/// Points of the tests of this program share their worlds, and a share of them is enough where one is asked for.
+fn run(test: &str, points: Vec<Point>) {
+    let matrix = Matrix {
+        program: "lifecycle_matrix",
+        test,
+        is_shared: true,
+    };
+    matrix.run(points);
+}
+
 #[test]
 fn every_deletion_ends_and_deletes_only_what_is_ours() {
-    points::run("deletion", deletion::points());
+    run(
+        "every_deletion_ends_and_deletes_only_what_is_ours",
+        deletion::points(),
+    );
 }
 
 #[test]
 fn nobody_gets_and_nobody_loses_what_is_anothers() {
-    points::run("ownership", ownership::points());
+    run(
+        "nobody_gets_and_nobody_loses_what_is_anothers",
+        ownership::points(),
+    );
 }
 
 #[test]
 fn a_tenant_reaches_nothing_that_is_not_his() {
-    points::run("tenancy", tenancy::points());
+    run("a_tenant_reaches_nothing_that_is_not_his", tenancy::points());
 }
 
 #[test]
 fn no_string_of_a_spec_leaves_its_place() {
-    points::run("injection", injection::points());
+    run("no_string_of_a_spec_leaves_its_place", injection::points());
 }

@@ -35,7 +35,8 @@ use xtask::temp_dir::TempDir;
 
 /// Bounds a failure only: the machine may be busy building.
 pub const DEADLINE: Duration = Duration::from_secs(300);
-const STEP: Duration = Duration::from_millis(100);
+/// Between looks for a condition: the longer it has been waited for, the less a look more tells.
+const STEPS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(400));
 
 /// The account of the operator's keys.
 pub const ACCOUNT: &str = "1234567890123456";
@@ -477,7 +478,7 @@ impl World {
                         self.report()
                     )
                 }
-                Err(_) => std::thread::sleep(STEP),
+                Err(_) => std::thread::sleep((start.elapsed() / 8).clamp(STEPS.0, STEPS.1)),
             }
         }
     }
@@ -515,7 +516,7 @@ impl World {
 
     /// The number of the newest row.
     pub fn now(&self) -> u64 {
-        self.emulator.journal(0).unwrap().1
+        self.emulator.last_row().unwrap()
     }
 
     /// The operator's mutating calls that changed something, after a row: what decisions 9 counts.

@@ -155,6 +155,12 @@ impl EmulatorProcess {
         }
     }
 
+    /// The number of the newest row of the journal, without any row.
+    pub fn last_row(&self) -> Result<u64> {
+        // As large as the emulator's numbers can be.
+        self.journal(i64::MAX.unsigned_abs()).map(|(_, last)| last)
+    }
+
     /// Moves the cloud's clock forward.
     pub fn jump(&self, time: Duration) -> Result<()> {
         self.post("clock", &json!({ "jumpSeconds": time.as_secs() }))

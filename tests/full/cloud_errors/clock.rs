@@ -8,13 +8,14 @@ use ramtrail::aliyun::LogStoreName;
 use ramtrail::api::v1alpha1::{AuditLogStore, RamTrail};
 use serde_json::{Value, json};
 
-use crate::points::{self, Point};
+use crate::matrix;
+use crate::points::Point;
 use crate::support::{World, wait};
 use crate::trail_support::{
     KIND, PROJECT, STORE, TRAIL, apply_project, apply_store, apply_trail, cloud_now, copy_to, deliver,
     prepare, project, store,
 };
-use crate::{PROGRAM, all_settled, stack, well};
+use crate::{all_settled, stack, well};
 
 const MINUTE: i64 = 60;
 /// What the tests let pass in jumps besides, at most.
@@ -185,5 +186,5 @@ fn clocks_may_differ_and_part_and_ages_stay_right() {
         }));
         points.push(Point::new(format!("jump/{minutes}m"), move || suddenly(minutes)));
     }
-    points::run(PROGRAM, test, points);
+    matrix(test).run(points);
 }

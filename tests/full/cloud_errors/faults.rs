@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::points::{self, Point};
+use crate::matrix;
+use crate::points::Point;
 use crate::support::{ACCOUNT, CREDENTIALS, KEY, OTHER_ACCOUNT, SECRET, USER, World, wait};
 use crate::trail_support::{
     KIND, PROJECT, STORE, TRAIL, apply_project, apply_store, apply_trail, copy_to, deliver, prepare, trail,
 };
-use crate::{PROGRAM, all_settled, refuse, stack, well};
+use crate::{all_settled, refuse, stack, well};
 
 const CREATES: [&str; 5] = [
     "CreateProject",
@@ -121,11 +122,7 @@ fn storms_broken_bodies_and_lost_connections_are_survived() {
         }));
         points.push(Point::new(format!("sync/{name}"), move || sync_survives(&fault)));
     }
-    points::run(
-        PROGRAM,
-        "storms_broken_bodies_and_lost_connections_are_survived",
-        points,
-    );
+    matrix("storms_broken_bodies_and_lost_connections_are_survived").run(points);
 }
 
 /// The old key dies, a new version of the Secret comes: used without a restart, and the old key no more.
@@ -237,7 +234,7 @@ fn hostile_strings_of_the_cloud_stay_short_single_and_plain() {
         .into_iter()
         .map(|(name, text)| Point::new(name, move || hostile(&text)))
         .collect();
-    points::run(PROGRAM, test, points);
+    matrix(test).run(points);
 }
 
 fn hostile(text: &str) {

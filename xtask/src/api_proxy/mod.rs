@@ -166,7 +166,13 @@ impl ApiProxy {
 
     /// The number of the newest request.
     pub fn now(&self) -> u64 {
-        self.state.rows(0).last().map_or(0, |row| row.seq)
+        self.state.last()
+    }
+
+    /// A number that rises whenever a write arrives, is passed on or is answered: as long as it stays, what was read of the
+    /// objects behind the proxy is as it was, unless somebody else wrote.
+    pub fn steps_of_writes(&self) -> u64 {
+        self.state.steps_of_writes()
     }
 
     /// The watches that are open.

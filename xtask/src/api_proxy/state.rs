@@ -132,6 +132,8 @@ struct Inner {
     streams: BTreeMap<u64, Stream>,
     last_stream: u64,
     rows: Vec<Row>,
+    /// Rises whenever a write arrives, is passed on or is answered.
+    steps_of_writes: u64,
 }
 
 /// Shared by the proxy's handle and its tasks.
@@ -237,6 +239,7 @@ impl State {
             }
         }
         let seq = inner.rows.len() as u64 + 1;
+        inner.steps_of_writes += u64::from(call.is_write);
         inner.rows.push(Row {
             seq,
             call,
@@ -249,15 +252,29 @@ impl State {
     }
 
     pub(super) fn forwarded(&self, seq: u64) {
-        if let Some(row) = row(&mut self.inner().rows, seq) {
+        let mut inner = self.inner();
+        let inner = &mut *inner;
+        if let Some(row) = row(&mut inner.rows, seq) {
             row.forwarded = Some(now());
+            inner.steps_of_writes += u64::from(row.call.is_write);
         }
     }
 
     pub(super) fn answered(&self, seq: u64, status: u16) {
-        if let Some(row) = row(&mut self.inner().rows, seq) {
+        let mut inner = self.inner();
+        let inner = &mut *inner;
+        if let Some(row) = row(&mut inner.rows, seq) {
             row.status = Some(status);
+            inner.steps_of_writes += u64::from(row.call.is_write);
         }
+    }
+
+    pub(super) fn last(&self) -> u64 {
+        self.inner().rows.last().map_or(0, |row| row.seq)
+    }
+
+    pub(super) fn steps_of_writes(&self) -> u64 {
+        self.inner().steps_of_writes
     }
 
     pub(super) fn rows(&self, since: u64) -> Vec<Row> {

@@ -2,7 +2,7 @@
 //!
 //! Output of the tools is streamed as it comes; the table at the end repeats their own closing lines.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, ExitCode, Stdio};
@@ -544,8 +544,7 @@ fn counted(command: &mut Command) -> Result<Said> {
     let said = totals.to_string();
     println!("{said}");
     if !success {
-        let failures = totals.failures.iter().map(|name| format!("\n  {name}"));
-        bail!("{said}{}", failures.collect::<String>());
+        bail!("{said}{}", totals.told());
     }
     if totals.passed == 0 {
         bail!("no test ran");
@@ -562,6 +561,10 @@ struct Totals {
     ignored: u32,
     /// Names of the tests that failed.
     failures: Vec<String>,
+    /// Why: what a point says of itself, and where a test panicked with its first words.
+    reasons: BTreeMap<String, String>,
+    /// The test whose first words the next line has.
+    panicking: Option<String>,
     /// Points of matrices: passed, tried.
     points: (u32, u32),
 }
@@ -575,6 +578,7 @@ impl Totals {
             .strip_prefix("test ")
             .and_then(|rest| rest.strip_suffix(" ... FAILED"));
         self.failures.extend(failure.map(str::to_owned));
+        self.read_reason(&line);
         if let Some((passed, tried)) = points(&line) {
             self.points.0 += passed;
             self.points.1 += tried;
@@ -601,12 +605,48 @@ impl Totals {
     }
 }
 
+/// The thread, which the runner calls as the test, and the place in `thread 'name' (7) panicked at file.rs:1:2:`.
+fn panic(line: &str) -> Option<(&str, &str)> {
+    let (name, rest) = line.trim().strip_prefix("thread '")?.split_once('\'')?;
+    let (_, place) = rest.split_once(" panicked at ")?;
+    Some((name, place.trim_end_matches(':')))
+}
+
 /// The numbers of a line such as `creation: 40 of 41 points passed in 12 s`.
 fn points(line: &str) -> Option<(u32, u32)> {
     let (before, _) = line.split_once(" points passed")?;
     let (before, tried) = before.rsplit_once(" of ")?;
     let passed = before.rsplit(' ').next()?;
     Some((passed.parse().ok()?, tried.parse().ok()?))
+}
+
+impl Totals {
+    /// Lines such as `why creation::store: it was deleted`, and the two lines a panic begins with.
+    fn read_reason(&mut self, line: &str) {
+        if let Some(name) = self.panicking.take() {
+            let words: String = line.trim().chars().take(400).collect();
+            self.reasons
+                .entry(name)
+                .and_modify(|reason| *reason = format!("{reason}: {words}"));
+        }
+        if let Some((name, reason)) = line.strip_prefix("why ").and_then(|rest| rest.split_once(": ")) {
+            self.reasons.insert(name.to_owned(), reason.to_owned());
+        } else if let Some((name, place)) = panic(line) {
+            self.reasons.insert(name.to_owned(), place.to_owned());
+            self.panicking = Some(name.to_owned());
+        }
+    }
+
+    /// The tests that failed, a line each, with the reason if it was told.
+    fn told(&self) -> String {
+        self.failures
+            .iter()
+            .map(|name| match self.reasons.get(name) {
+                Some(reason) => format!("\n  {name}\n    {reason}"),
+                None => format!("\n  {name}"),
+            })
+            .collect()
+    }
 }
 
 impl std::fmt::Display for Totals {
@@ -616,8 +656,8 @@ impl std::fmt::Display for Totals {
             passed,
             failed,
             ignored,
-            failures: _,
             points: (right, tried),
+            ..
         } = self;
         write!(f, "{passed} passed; {failed} failed; {ignored} ignored; ")?;
         if *tried > 0 {
@@ -725,7 +765,27 @@ mod tests {
                 ignored: 1,
                 failures: vec!["a::b".to_owned()],
                 points: (40, 41),
+                ..Totals::default()
             }
+        );
+    }
+
+    #[test]
+    fn failures_are_told_with_their_reasons() {
+        let mut totals = Totals::default();
+        totals.read("thread 'a::b' (17) panicked at tests/a.rs:3:5:");
+        totals.read("expected: a store");
+        totals.read("note: run with `RUST_BACKTRACE=1`");
+        totals.read("thread '<unnamed>' panicked at tests/a.rs:3:5:");
+        totals.read("test a::b ... FAILED");
+        totals.read("test deletion::project/late ... FAILED");
+        totals.read("why deletion::project/late: other changes: expected one");
+        totals.read("test a::silent ... FAILED");
+        assert_eq!(
+            totals.told(),
+            "\n  a::b\n    tests/a.rs:3:5: expected: a store\
+             \n  deletion::project/late\n    other changes: expected one\
+             \n  a::silent"
         );
     }
 
