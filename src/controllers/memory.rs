@@ -43,7 +43,7 @@ pub struct ObjectMemory {
     /// The weakenings that were told and stay.
     pub tampers: Tampers,
     /// When a weakening was first found that is not put right yet.
-    pub weakened_at: Option<Instant>,
+    weakened_at: Option<Instant>,
     events: (Instant, u32),
     slot: Option<Box<dyn Any + Send>>,
 }
@@ -89,6 +89,31 @@ impl ObjectMemory {
         let before = self.missing_since;
         self.missing_since.get_or_insert(now);
         before
+    }
+
+    /// A visit has ended at `now`. `weakened`: it found a weakening, `found`: when; `done`: every step was taken. Gives the time
+    /// from first finding it to its repair, once that is complete.
+    pub fn repaired_after(
+        &mut self,
+        weakened: bool,
+        found: Instant,
+        done: bool,
+        now: Instant,
+    ) -> Option<Duration> {
+        let since = self.weakened_at.take();
+        match (weakened, done) {
+            (true, true) => Some(now.saturating_duration_since(since.unwrap_or(found))),
+            (true, false) => {
+                self.weakened_at = since.or(Some(found));
+                None
+            }
+            (false, false) => {
+                self.weakened_at = since;
+                None
+            }
+            // Somebody else put it right.
+            (false, true) => None,
+        }
     }
 
     /// What a kind keeps here for itself.
@@ -286,6 +311,34 @@ mod tests {
         // "narrowed" is not found any more; when it comes back it is news.
         tampers.visit_ended();
         assert!(tampers.is_news("narrowed", false, None));
+    }
+
+    #[test]
+    fn a_repair_is_timed_from_the_first_visit_that_found_the_weakening() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut memory = ObjectMemory::new(start);
+        let mut visit = |weakened, found, done, now| {
+            memory
+                .repaired_after(weakened, at(found), done, at(now))
+                .map(|time| time.as_secs())
+        };
+        assert_eq!(visit(false, 0, true, 1), None, "nothing was weakened");
+        assert_eq!(
+            visit(true, 2, true, 5),
+            Some(3),
+            "found and put right in one visit"
+        );
+        // Two visits fail, and one that could not even look.
+        assert_eq!(visit(true, 10, false, 11), None);
+        assert_eq!(visit(true, 20, false, 21), None);
+        assert_eq!(visit(false, 30, false, 31), None);
+        assert_eq!(visit(true, 80, true, 82), Some(72));
+        // What was put right is not counted again, and what somebody else put right is not ours.
+        assert_eq!(visit(true, 90, true, 91), Some(1));
+        assert_eq!(visit(true, 100, false, 101), None);
+        assert_eq!(visit(false, 110, true, 111), None);
+        assert_eq!(visit(true, 200, true, 204), Some(4));
     }
 
     #[test]

@@ -322,17 +322,9 @@ impl<K: Managed> Pass<K> {
     /// Measures the time from finding a weakening to its repair. `weakened`: this visit found one, `found`: when; `done`: every
     /// step was taken.
     pub fn time_repair(&self, weakened: bool, found: Instant, done: bool) {
-        let mut memory = lock(&self.memory);
-        let since = memory.weakened_at.take();
-        match (weakened, done) {
-            (true, true) => {
-                let found = since.unwrap_or(found);
-                self.ctx.metrics.healed(K::KIND.into(), found.elapsed());
-            }
-            (true, false) => memory.weakened_at = since.or(Some(found)),
-            (false, false) => memory.weakened_at = since,
-            // Somebody else put it right.
-            (false, true) => {}
+        let healed = lock(&self.memory).repaired_after(weakened, found, done, Instant::now());
+        if let Some(time) = healed {
+            self.ctx.metrics.healed(K::KIND.into(), time);
         }
     }
 

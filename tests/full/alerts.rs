@@ -106,6 +106,7 @@ scenarios! {
     tampered_fires_when_a_trail_was_stopped_while_the_operator_was_away: "RamTrailTampered", scenarios::tampered_before;
     heal_slow_fires_when_starting_a_trail_fails_for_a_minute: "RamTrailHealSlow", scenarios::heal_slow;
     heal_slow_fires_when_the_retention_of_a_store_stays_reduced_for_a_minute: "RamTrailHealSlow", scenarios::heal_slow_of_store;
+    heal_slow_fires_when_the_mark_of_a_project_stays_away_for_a_minute: "RamTrailHealSlow", scenarios::heal_slow_of_project;
     drift_loop_fires_when_two_managers_fight: "RamTrailDriftLoop", scenarios::drift_loop;
     objects_not_ready_fires_when_a_reference_leads_nowhere: "RamTrailObjectsNotReady", scenarios::not_ready_store;
     objects_stalled_fires_when_two_objects_want_one_project: "RamTrailObjectsStalled", scenarios::stalled;

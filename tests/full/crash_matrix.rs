@@ -30,8 +30,11 @@ use life::{Failure, Life, Profile, Stage, Walk};
 use points::{Failed, Matrix, asked_for, is_asked_for, words, worlds};
 use record::{Record, Write};
 
-/// How often a write of the reference run may fail to come before that is a failure: what waits for the clock varies.
-const ATTEMPTS: u32 = 4;
+/// How often a write of the reference run may fail to come before it is given up: what waits for the clock varies.
+const ATTEMPTS: u32 = 6;
+/// Of so many points one may be given up. How many writes of a status or Events a stage has depends on what is seen together, and
+/// on a busy machine the references may have had one that never comes again. A call to the cloud always comes.
+const GIVEN_UP_OF: usize = 50;
 
 type References = BTreeMap<(Profile, Stage), Vec<Record>>;
 
@@ -45,6 +48,11 @@ struct Point {
 }
 
 impl Point {
+    /// Whether a stage may go by without the write.
+    fn may_stay_away(&self) -> bool {
+        matches!(self.kill.write, Write::Kubernetes { .. })
+    }
+
     fn id(&self) -> String {
         format!("{}/{}/{}", self.stage, self.kill, self.profile)
     }
@@ -85,9 +93,27 @@ fn a_kill_at_any_write_changes_nothing_in_the_end() {
         })
         .collect();
     assert!(!points.is_empty(), "no point is called {chosen:?}");
-    let tried = points.len();
-    let outcome = run(plan(points), &references);
-    eprintln!("crash matrix: {} points came again", outcome.again);
+    let chosen = points.len();
+    let mut outcome = run(plan(points), &references);
+    eprintln!(
+        "crash matrix: {} points came again, {} given up: {:?}",
+        outcome.again,
+        outcome.given_up.len(),
+        outcome.given_up
+    );
+    let too_many = outcome.given_up.len() > chosen / GIVEN_UP_OF;
+    if too_many {
+        outcome.failures.extend(outcome.given_up.iter().map(|id| Failed {
+            id: id.clone(),
+            replay: id.clone(),
+            words: format!("never reached in {ATTEMPTS} runs, and too many are not"),
+        }));
+    }
+    let tried = if too_many {
+        chosen
+    } else {
+        chosen - outcome.given_up.len()
+    };
     let matrix = Matrix {
         program: "crash_matrix",
         test: "a_kill_at_any_write_changes_nothing_in_the_end",
@@ -278,6 +304,7 @@ fn plan(points: Vec<Point>) -> VecDeque<Trip> {
 #[derive(Default)]
 struct Outcome {
     again: usize,
+    given_up: Vec<String>,
     times: Vec<(Duration, String)>,
     failures: Vec<Failed>,
 }
@@ -361,6 +388,15 @@ fn travel(trip: Trip, references: &References, outcome: &Mutex<Outcome>) -> Opti
                     profile,
                     life,
                     points: left.into(),
+                });
+            }
+            Err(Failure::NotReached) if point.as_ref().is_some_and(Point::may_stay_away) => {
+                outcome.given_up.push(id);
+                let points: Vec<Point> = left.into();
+                return (!points.is_empty()).then_some(Trip {
+                    profile,
+                    life,
+                    points,
                 });
             }
             Err(failure) => {

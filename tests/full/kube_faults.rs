@@ -26,3 +26,9 @@ mod stage;
 mod stale;
 #[path = "kube/watches.rs"]
 mod watches;
+
+/// Waits longest of all, about five minutes, and is called so that the runner, who goes by the alphabet, begins with it.
+#[test]
+fn a_frozen_watch_is_given_up_without_help() {
+    watches::a_frozen_watch_is_given_up_without_help();
+}

