@@ -75,14 +75,19 @@ pub async fn client(kubeconfig: &Path) -> Client {
     Client::try_from(config).unwrap()
 }
 
-/// A namespace of its own for a test; it goes away with the control plane.
-pub fn namespace(kubectl: &Kubectl, purpose: &str) -> String {
+/// The name of a namespace that nobody else has.
+pub fn namespace_name(purpose: &str) -> String {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
-    let name = format!(
+    format!(
         "{purpose}-{}-{}",
         std::process::id(),
         COUNTER.fetch_add(1, Ordering::Relaxed)
-    );
+    )
+}
+
+/// A namespace of its own for a test; it goes away with the control plane.
+pub fn namespace(kubectl: &Kubectl, purpose: &str) -> String {
+    let name = namespace_name(purpose);
     kubectl.run(["create", "namespace", &name]).unwrap();
     name
 }

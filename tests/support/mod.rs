@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use kube::{Api, Client, Resource, ResourceExt};
 use ramtrail::aliyun::{
@@ -81,10 +81,25 @@ pub fn wait<T>(future: impl Future<Output = T>) -> T {
     runtime().block_on(future)
 }
 
-/// What a test program sets up once: kinds, the operator's own namespace, ServiceAccount and rights.
-fn cluster() -> &'static (Kubectl, Client) {
-    static READY: OnceLock<(Kubectl, Client)> = OnceLock::new();
-    READY.get_or_init(|| give_rights(api_server::kubectl()))
+/// What a test program sets up once: kinds, the operator's own namespace, ServiceAccount and rights, and what it says who it is by.
+/// Running kubectl for each world would cost more than many a test.
+fn cluster() -> &'static ((Kubectl, Client), String) {
+    static READY: OnceLock<((Kubectl, Client), String)> = OnceLock::new();
+    READY.get_or_init(|| {
+        let cluster = give_rights(api_server::kubectl());
+        let kubeconfig = operator_kubeconfig(&cluster.0);
+        (cluster, kubeconfig)
+    })
+}
+
+/// A kubeconfig of the operator's ServiceAccount, good for a day.
+fn operator_kubeconfig(kubectl: &Kubectl) -> String {
+    let dir = TempDir::new("identity").unwrap();
+    let path = dir.path().join("operator.kubeconfig");
+    kubectl
+        .write_service_account_kubeconfig(&path, OPERATOR_NAMESPACE, "ramtrail")
+        .unwrap();
+    fs::read_to_string(path).unwrap()
 }
 
 /// The operator's own namespace, ServiceAccount and rights on a cluster where our kinds are installed.
@@ -137,17 +152,28 @@ impl World {
 
     /// A world with an emulator of these arguments.
     pub fn with_emulator(purpose: &str, arguments: &[&str]) -> Self {
-        Self::on(cluster(), purpose, arguments)
+        let (cluster, identity) = cluster();
+        Self::with_identity(cluster, identity, purpose, arguments)
     }
 
     /// A world on another cluster than the shared one; see [`give_rights`].
-    pub fn on((kubectl, client): &(Kubectl, Client), purpose: &str, arguments: &[&str]) -> Self {
-        let namespace = api_server::namespace(kubectl, purpose);
+    pub fn on(cluster: &(Kubectl, Client), purpose: &str, arguments: &[&str]) -> Self {
+        Self::with_identity(cluster, &operator_kubeconfig(&cluster.0), purpose, arguments)
+    }
+
+    fn with_identity(
+        (kubectl, client): &(Kubectl, Client),
+        identity: &str,
+        purpose: &str,
+        arguments: &[&str],
+    ) -> Self {
+        let namespace = api_server::namespace_name(purpose);
+        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+        let object: Namespace = serde_json::from_value(object).unwrap();
+        wait(Api::all(client.clone()).create(&PostParams::default(), &object)).unwrap();
         let dir = TempDir::new(purpose).unwrap();
         let kubeconfig = dir.path().join("operator.kubeconfig");
-        kubectl
-            .write_service_account_kubeconfig(&kubeconfig, OPERATOR_NAMESPACE, "ramtrail")
-            .unwrap();
+        fs::write(&kubeconfig, identity).unwrap();
         let keys = [
             format!("--access-key={KEY}:{SECRET}:{ACCOUNT}/{USER}"),
             format!("--access-key={INTRUDER_KEY}:{OTHER_SECRET}:{ACCOUNT}/{INTRUDER}"),

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -112,15 +113,26 @@ impl Part {
         Self::DocsCommands,
         Self::Model,
         Self::Crash,
-        Self::KubeFaults,
         Self::Lifecycle,
         Self::CloudErrors,
         Self::Flips,
+        Self::KubeFaults,
         Self::Alerts,
         Self::Upgrades,
         Self::ArgoCd,
         Self::Soak,
     ];
+    /// Parts that wait for the clock most of the time: those of one row run side by side.
+    const SIDE_BY_SIDE: [&[Self]; 2] = [&[Self::KubeFaults, Self::Alerts], &[Self::Upgrades, Self::ArgoCd]];
+
+    /// The parts in order, those that run side by side together.
+    fn groups(parts: &[Self]) -> Vec<Vec<Self>> {
+        let row = |part: &Self| Self::SIDE_BY_SIDE.iter().position(|row| row.contains(part));
+        parts
+            .chunk_by(|one, other| row(one).is_some() && row(one) == row(other))
+            .map(<[Self]>::to_vec)
+            .collect()
+    }
 
     fn chosen(args: &Args) -> Vec<Self> {
         let only: BTreeSet<Self> = args.only.iter().copied().collect();
@@ -199,24 +211,102 @@ impl Part {
             | Self::Lifecycle
             | Self::CloudErrors
             | Self::Flips
-            | Self::Soak => long_tests(self.program().context("a part without a program")?, shared),
-            Self::Upgrades => {
-                assets::ensure(Tool::Helm)?;
-                long_tests(self.program().context("a part without a program")?, shared)
-            }
-            Self::ArgoCd => {
-                // A cold cache builds them now, with a progress line, not in the middle of a test.
-                for tool in [Tool::ArgoCd, Tool::Redis, Tool::Helm] {
-                    assets::ensure(tool)?;
-                }
-                long_tests(self.program().context("a part without a program")?, shared)
-            }
-            Self::Alerts => {
-                assets::ensure(Tool::Promtool)?;
-                long_tests(self.program().context("a part without a program")?, shared)
-            }
+            | Self::Alerts
+            | Self::Upgrades
+            | Self::ArgoCd
+            | Self::Soak => self.prepared(shared)?.run(""),
         }
     }
+
+    /// What its test program needs besides the API server.
+    fn tools(self) -> &'static [Tool] {
+        match self {
+            Self::Upgrades => &[Tool::Helm],
+            Self::ArgoCd => &[Tool::ArgoCd, Tool::Redis, Tool::Helm],
+            Self::Alerts => &[Tool::Promtool],
+            _ => &[],
+        }
+    }
+
+    /// Its test program with everything that it needs. A cold cache builds that now, with progress lines, not in the middle of a
+    /// test.
+    fn prepared(self, shared: &mut Shared) -> Result<LongTests> {
+        for tool in self.tools() {
+            assets::ensure(*tool)?;
+        }
+        let kubeconfig = shared.control_plane()?.kubeconfig().to_owned();
+        Ok(LongTests {
+            program: self.program().context("a part without a program")?,
+            kubeconfig,
+            share: shared.share,
+            seed: shared.seed.clone(),
+        })
+    }
+}
+
+/// A test program of the long tier, ready to run.
+struct LongTests {
+    program: &'static str,
+    kubeconfig: PathBuf,
+    share: Share,
+    seed: String,
+}
+
+impl LongTests {
+    /// Runs it. It shows its points as they end, each line behind `prefix`.
+    fn run(&self, prefix: &str) -> Result<Said> {
+        let mut command = cargo();
+        if std::env::var_os("RUST_TEST_THREADS").is_none() {
+            let threads = if self.program == "kube_faults" {
+                FAULT_THREADS
+            } else {
+                LONG_THREADS
+            };
+            command.env("RUST_TEST_THREADS", threads);
+        }
+        command
+            .env(share::SHARE, self.share.to_string())
+            .env(share::SEED, &self.seed)
+            .env(TEST_KUBECONFIG, &self.kubeconfig)
+            .args(["test", "--package", "ramtrail", "--test", self.program, "--"])
+            .arg("--nocapture");
+        counted(&mut command, prefix)
+    }
+}
+
+/// Runs parts side by side, what they print behind their names. Gives what became of each, and how long it took.
+fn side_by_side(parts: &[Part], shared: &mut Shared) -> Vec<(Part, Result<Said>, Duration)> {
+    let mut ready = Vec::new();
+    for part in parts {
+        let tests = shared.build().and_then(|()| part.prepared(shared));
+        ready.push((*part, tests));
+    }
+    let width = parts
+        .iter()
+        .map(|part| part.name().len())
+        .max()
+        .unwrap_or_default();
+    std::thread::scope(|scope| {
+        let running: Vec<_> = ready
+            .into_iter()
+            .map(|(part, tests)| {
+                let prefix = format!("{:width$} | ", part.name());
+                let prefix = terminal::paint(Style::Accent, &prefix);
+                let thread = scope.spawn(move || {
+                    let start = Instant::now();
+                    (tests.and_then(|tests| tests.run(&prefix)), start.elapsed())
+                });
+                (part, thread)
+            })
+            .collect();
+        running
+            .into_iter()
+            .map(|(part, thread)| match thread.join() {
+                Ok((result, took)) => (part, result, took),
+                Err(_) => (part, Err(anyhow!("its thread panicked")), Duration::ZERO),
+            })
+            .collect()
+    })
 }
 
 /// What the parts of one run have in common.
@@ -335,23 +425,32 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
     let start = Instant::now();
     let mut results = Vec::new();
-    for part in parts {
+    for group in Part::groups(&parts) {
+        let names: Vec<String> = group.iter().map(|part| part.name()).collect();
         terminal::heading(&format!(
             "{} {}",
             terminal::paint(Style::Accent, "==>"),
-            part.name()
+            names.join(", ")
         ));
         let start = Instant::now();
-        let result = if part.needs_build() {
-            shared.build()
+        let ended = if let [part] = group[..] {
+            let result = if part.needs_build() {
+                shared.build()
+            } else {
+                Ok(())
+            };
+            let result = result.and_then(|()| part.run(&mut shared));
+            vec![(part, result, start.elapsed())]
         } else {
-            Ok(())
+            side_by_side(&group, &mut shared)
         };
-        let result = result.and_then(|()| part.run(&mut shared));
-        if let Err(error) = &result {
-            println!("{} {error:#}", terminal::paint(Style::Bad, "failed:"));
+        for (part, result, _) in &ended {
+            if let Err(error) = result {
+                let failed = format!("{} failed:", part.name());
+                println!("{} {error:#}", terminal::paint(Style::Bad, &failed));
+            }
         }
-        results.push((part, result, start.elapsed()));
+        results.extend(ended);
     }
     terminal::heading("summary");
     let rows: Vec<_> = results
@@ -470,7 +569,7 @@ fn rust_tests(selection: &[&str], shared: Option<&mut Shared>) -> Result<Said> {
     if let Some(shared) = shared {
         command.env(TEST_KUBECONFIG, shared.control_plane()?.kubeconfig());
     }
-    counted(&mut command)
+    counted(&mut command, "")
 }
 
 /// Whom the tests' operators are to the API server.
@@ -506,26 +605,6 @@ fn permissions(shared: &mut Shared) -> Result<String> {
     ))
 }
 
-/// A program of the long tier. It shows its points as they end.
-fn long_tests(program: &str, shared: &mut Shared) -> Result<Said> {
-    let mut command = cargo();
-    if std::env::var_os("RUST_TEST_THREADS").is_none() {
-        let threads = if program == "kube_faults" {
-            FAULT_THREADS
-        } else {
-            LONG_THREADS
-        };
-        command.env("RUST_TEST_THREADS", threads);
-    }
-    command
-        .env(share::SHARE, shared.share.to_string())
-        .env(share::SEED, &shared.seed)
-        .env(TEST_KUBECONFIG, shared.control_plane()?.kubeconfig())
-        .args(["test", "--package", "ramtrail", "--test", program, "--"])
-        .arg("--nocapture");
-    counted(&mut command)
-}
-
 /// The model test with many more histories than an ordinary run has.
 fn model(shared: &Shared) -> Result<Said> {
     let mut command = cargo();
@@ -542,15 +621,15 @@ fn model(shared: &Shared) -> Result<Said> {
         "--",
         "--nocapture",
     ]);
-    counted(&mut command)
+    counted(&mut command, "")
 }
 
-/// Runs tests, passes on what they say, and sums up how they ended.
-fn counted(command: &mut Command) -> Result<Said> {
+/// Runs tests, passes on what they say behind `prefix`, and sums up how they ended.
+fn counted(command: &mut Command, prefix: &str) -> Result<Said> {
     let mut totals = Totals::default();
-    let success = stream(command, |line| totals.read(line))?;
+    let success = stream(command, prefix, |line| totals.read(line))?;
     let said = totals.to_string();
-    println!("{said}");
+    println!("{prefix}{said}");
     if !success {
         bail!("{said}{}", totals.told());
     }
@@ -676,8 +755,8 @@ impl std::fmt::Display for Totals {
     }
 }
 
-/// Runs a command, passes on what it prints line by line, and shows each line to `see`.
-fn stream(command: &mut Command, mut see: impl FnMut(&str)) -> Result<bool> {
+/// Runs a command, passes on what it prints line by line behind `prefix`, and shows each line to `see`.
+fn stream(command: &mut Command, prefix: &str, mut see: impl FnMut(&str)) -> Result<bool> {
     let line = shown(command);
     let mut child = command
         .stdin(Stdio::null())
@@ -691,8 +770,8 @@ fn stream(command: &mut Command, mut see: impl FnMut(&str)) -> Result<bool> {
     // Points of matrices are told on standard error, tests on standard output: both are counted.
     std::thread::scope(|scope| -> Result<()> {
         let more = lines.clone();
-        scope.spawn(move || pass_on(stdout, std::io::stdout(), &lines));
-        scope.spawn(move || pass_on(stderr, std::io::stderr(), &more));
+        scope.spawn(move || pass_on(stdout, std::io::stdout(), prefix, &lines));
+        scope.spawn(move || pass_on(stderr, std::io::stderr(), prefix, &more));
         for line in printed {
             see(&line);
         }
@@ -702,10 +781,10 @@ fn stream(command: &mut Command, mut see: impl FnMut(&str)) -> Result<bool> {
 }
 
 /// Copies lines as they come. A reader of ours who has left must not end the work.
-fn pass_on(from: impl Read, mut to: impl Write, lines: &mpsc::Sender<String>) {
+fn pass_on(from: impl Read, mut to: impl Write, prefix: &str, lines: &mpsc::Sender<String>) {
     for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line).into_owned();
-        let _ = writeln!(to, "{line}");
+        let _ = to.write_all(format!("{prefix}{line}\n").as_bytes());
         let _ = lines.send(line);
     }
 }
@@ -722,7 +801,7 @@ fn conformance() -> Result<Said> {
     }
     command.env("RAMTRAIL_EMULATOR_BIN", binary("ramtrail-emulator")?);
     let mut closing = String::new();
-    let success = stream(&mut command, |line| {
+    let success = stream(&mut command, "", |line| {
         let line = terminal::plain(line);
         if !line.trim().is_empty() {
             line.trim().trim_matches('=').trim().clone_into(&mut closing);
@@ -801,12 +880,41 @@ mod tests {
     fn every_line_is_seen_and_failure_is_told() {
         let mut seen = Vec::new();
         let mut command = Command::new("sh");
-        let success = stream(command.args(["-c", "printf 'a\\nb'; echo c >&2; exit 3"]), |l| {
-            seen.push(l.to_owned());
-        });
+        let success = stream(
+            command.args(["-c", "printf 'a\\nb'; echo c >&2; exit 3"]),
+            "",
+            |l| {
+                seen.push(l.to_owned());
+            },
+        );
         assert!(!success.unwrap());
         seen.sort();
         assert_eq!(seen, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn only_neighbours_of_one_row_run_side_by_side() {
+        use Part::{Alerts, ArgoCd, Crash, KubeFaults, Soak, Upgrades};
+        let groups = Part::groups(&[Crash, KubeFaults, Alerts, Upgrades, ArgoCd, Soak]);
+        assert_eq!(
+            groups,
+            [
+                vec![Crash],
+                vec![KubeFaults, Alerts],
+                vec![Upgrades, ArgoCd],
+                vec![Soak]
+            ]
+        );
+        assert_eq!(Part::groups(&[KubeFaults, Upgrades]).len(), 2);
+        assert_eq!(Part::groups(&Part::PLAIN).len(), Part::PLAIN.len());
+        let together = Part::groups(&Part::LONG)
+            .into_iter()
+            .filter(|group| group.len() > 1);
+        assert_eq!(
+            together.count(),
+            Part::SIDE_BY_SIDE.len(),
+            "the rows are neighbours in the long tier"
+        );
     }
 
     #[test]
