@@ -85,7 +85,7 @@ pub fn ensure(program: Program) -> Result<PathBuf> {
                 .arg(target.path())
                 .args(program.features())
                 // It works for seconds: its build should not take many minutes.
-                .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+                .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
                 .env("CARGO_PROFILE_RELEASE_LTO", "off")
                 .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
                 .env("CARGO_PROFILE_RELEASE_DEBUG", "false")

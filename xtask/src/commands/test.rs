@@ -518,6 +518,8 @@ fn shown(command: &Command) -> String {
 
 fn deny() -> Result<Said> {
     let program = crates::ensure(Program::CargoDeny)?;
+    // It reads the crates of every platform; a build has fetched those of this one only. Nothing is fetched twice.
+    step(cargo().args(["fetch", "--locked"]), "fetched")?;
     step(
         Command::new(program)
             .args(["--offline", "check", "bans", "licenses", "sources"])
