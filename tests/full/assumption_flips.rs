@@ -163,6 +163,7 @@ fn the_stack_lives_its_whole_life_under_every_single_flip() {
     let matrix = Matrix {
         program: "assumption_flips",
         test: "the_stack_lives_its_whole_life_under_every_single_flip",
+        prefix: "",
         is_shared: false,
     };
     matrix.run(points);

@@ -96,6 +96,7 @@ fn matrix(test: &str) -> Matrix<'_> {
     Matrix {
         program: "cloud_errors",
         test,
+        prefix: "",
         is_shared: false,
     }
 }

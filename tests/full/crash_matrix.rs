@@ -117,6 +117,7 @@ fn a_kill_at_any_write_changes_nothing_in_the_end() {
     let matrix = Matrix {
         program: "crash_matrix",
         test: "a_kill_at_any_write_changes_nothing_in_the_end",
+        prefix: "",
         is_shared: true,
     };
     matrix.tell(total, tried, start, outcome.times, &outcome.failures);

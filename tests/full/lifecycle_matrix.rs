@@ -27,10 +27,11 @@ mod tenancy;
 use points::{Matrix, Point};
 
 /// Points of the tests of this program share their worlds, and a share of them is enough where one is asked for.
-fn run(test: &str, points: Vec<Point>) {
+fn run(prefix: &str, test: &str, points: Vec<Point>) {
     let matrix = Matrix {
         program: "lifecycle_matrix",
         test,
+        prefix,
         is_shared: true,
     };
     matrix.run(points);
@@ -39,6 +40,7 @@ fn run(test: &str, points: Vec<Point>) {
 #[test]
 fn every_deletion_ends_and_deletes_only_what_is_ours() {
     run(
+        "deletion",
         "every_deletion_ends_and_deletes_only_what_is_ours",
         deletion::points(),
     );
@@ -47,6 +49,7 @@ fn every_deletion_ends_and_deletes_only_what_is_ours() {
 #[test]
 fn nobody_gets_and_nobody_loses_what_is_anothers() {
     run(
+        "ownership",
         "nobody_gets_and_nobody_loses_what_is_anothers",
         ownership::points(),
     );
@@ -54,10 +57,18 @@ fn nobody_gets_and_nobody_loses_what_is_anothers() {
 
 #[test]
 fn a_tenant_reaches_nothing_that_is_not_his() {
-    run("a_tenant_reaches_nothing_that_is_not_his", tenancy::points());
+    run(
+        "tenancy",
+        "a_tenant_reaches_nothing_that_is_not_his",
+        tenancy::points(),
+    );
 }
 
 #[test]
 fn no_string_of_a_spec_leaves_its_place() {
-    run("no_string_of_a_spec_leaves_its_place", injection::points());
+    run(
+        "injection",
+        "no_string_of_a_spec_leaves_its_place",
+        injection::points(),
+    );
 }

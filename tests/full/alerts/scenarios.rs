@@ -18,8 +18,6 @@ use crate::{Firing, Played, TEN_MINUTES, firing, label, lasting, prelude};
 
 /// The tag that says whose a project is.
 const MARK: &str = "ramtrail-owner";
-const STOPPED: [(&str, &str); 2] = [("kind", KIND), ("action", "LoggingStopped")];
-const WEAKENED: &str = "Somebody weakened an audit from outside: RamTrail, LoggingStopped.";
 
 fn stop(world: &World) {
     wait(world.intruder().action_trail.stop_logging(TRAIL)).unwrap();
@@ -77,7 +75,16 @@ fn refuses(service: &str, action: &str) -> Firing {
 }
 
 fn tampering() -> Firing {
-    firing("RamTrailTampered", 3, &STOPPED, WEAKENED)
+    weakened(KIND, "LoggingStopped")
+}
+
+fn weakened(kind: &str, action: &str) -> Firing {
+    firing(
+        "RamTrailTampered",
+        3,
+        &[("kind", kind), ("action", action)],
+        format!("Somebody weakened an audit from outside: {kind}, {action}."),
+    )
 }
 
 fn does_not_record(world: &World) -> Firing {
@@ -180,15 +187,9 @@ pub fn trail_deleted() -> Played {
     stage.world.condition(KIND, TRAIL, "Stalled", "True", "Denied");
     let from = stage.record();
     let to = stage.later(&from);
-    let deleted = [("kind", KIND), ("action", "Deleted")];
     let fires = vec![
         does_not_record(&stage.world),
-        firing(
-            "RamTrailTampered",
-            3,
-            &deleted,
-            "Somebody weakened an audit from outside: RamTrail, Deleted.",
-        ),
+        weakened(KIND, "Deleted"),
         refuses("actiontrail", "CreateTrail"),
         not_ready(KIND, 1),
         stalled_of(KIND, 1),
@@ -371,13 +372,7 @@ pub fn heal_slow_of_store() -> Played {
             });
     };
     let kind = "AuditLogStore";
-    let weakened = firing(
-        "RamTrailTampered",
-        3,
-        &[("kind", kind), ("action", "RetentionReduced")],
-        "Somebody weakened an audit from outside: AuditLogStore, RetentionReduced.",
-    );
-    let fires = vec![slowly_healed(), weakened];
+    let fires = vec![slowly_healed(), weakened(kind, "RetentionReduced")];
     slow_repair(&stage, kind, "UpdateLogStore", fires, shorten, restored)
 }
 
@@ -408,13 +403,7 @@ pub fn heal_slow_of_project() -> Played {
         });
     };
     let kind = "AuditProject";
-    let weakened = firing(
-        "RamTrailTampered",
-        3,
-        &[("kind", kind), ("action", "MarkChanged")],
-        "Somebody weakened an audit from outside: AuditProject, MarkChanged.",
-    );
-    let fires = vec![slowly_healed(), weakened];
+    let fires = vec![slowly_healed(), weakened(kind, "MarkChanged")];
     slow_repair(&stage, kind, "TagResources", fires, remove, restored)
 }
 

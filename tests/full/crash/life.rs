@@ -159,12 +159,11 @@ pub struct Walk {
     looked: Cell<Option<Look>>,
 }
 
-/// What was seen of the objects, and when.
+/// What was seen of the objects in this stage, and when.
 #[derive(Clone, Copy)]
 struct Look {
-    stage: Stage,
     /// Only the operator writes to the objects while a stage is waited for, and it does so through the proxy.
-    news: u64,
+    news: usize,
     at: Instant,
     done: bool,
 }
@@ -274,7 +273,6 @@ impl Walk {
     fn is_done(&self, stage: Stage) -> bool {
         let news = self.world.proxy().steps_of_writes();
         if let Some(known) = self.looked.get()
-            && known.stage == stage
             && known.news == news
             && known.at.elapsed() < LOOK
         {
@@ -282,7 +280,6 @@ impl Walk {
         }
         let done = self.looks_done(stage);
         self.looked.set(Some(Look {
-            stage,
             news,
             at: Instant::now(),
             done,

@@ -121,6 +121,9 @@ pub struct Matrix<'a> {
     pub program: &'a str,
     /// The test function.
     pub test: &'a str,
+    /// First part of the id of each point, empty where they have none in common: whoever asks for one that begins so and is not
+    /// there is told.
+    pub prefix: &'a str,
     /// Whether a share of the points runs where `cargo xtask test --share` says so.
     pub is_shared: bool,
 }
@@ -215,6 +218,8 @@ impl Matrix<'_> {
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), points.len(), "every point has an id of its own");
+        let begins = |id: &str| id.split('/').next() == Some(self.prefix);
+        assert!(self.prefix.is_empty() || ids.iter().all(|id| begins(id)));
         let asked = asked_for();
         let is_chosen = |point: &T| match &asked {
             Some(asked) => is_asked_for(id(point), asked),
@@ -224,6 +229,7 @@ impl Matrix<'_> {
         if let Some(asked) = asked
             && chosen.is_empty()
         {
+            assert!(!asked.split(',').any(begins), "there is no point {asked}");
             eprintln!("{} has no point called {asked}", self.test);
         }
         chosen

@@ -171,7 +171,7 @@ impl ApiProxy {
 
     /// A number that rises whenever a write arrives, is passed on or is answered: as long as it stays, what was read of the
     /// objects behind the proxy is as it was, unless somebody else wrote.
-    pub fn steps_of_writes(&self) -> u64 {
+    pub fn steps_of_writes(&self) -> usize {
         self.state.steps_of_writes()
     }
 

@@ -132,8 +132,6 @@ struct Inner {
     streams: BTreeMap<u64, Stream>,
     last_stream: u64,
     rows: Vec<Row>,
-    /// Rises whenever a write arrives, is passed on or is answered.
-    steps_of_writes: u64,
 }
 
 /// Shared by the proxy's handle and its tasks.
@@ -239,7 +237,6 @@ impl State {
             }
         }
         let seq = inner.rows.len() as u64 + 1;
-        inner.steps_of_writes += u64::from(call.is_write);
         inner.rows.push(Row {
             seq,
             call,
@@ -252,20 +249,14 @@ impl State {
     }
 
     pub(super) fn forwarded(&self, seq: u64) {
-        let mut inner = self.inner();
-        let inner = &mut *inner;
-        if let Some(row) = row(&mut inner.rows, seq) {
+        if let Some(row) = row(&mut self.inner().rows, seq) {
             row.forwarded = Some(now());
-            inner.steps_of_writes += u64::from(row.call.is_write);
         }
     }
 
     pub(super) fn answered(&self, seq: u64, status: u16) {
-        let mut inner = self.inner();
-        let inner = &mut *inner;
-        if let Some(row) = row(&mut inner.rows, seq) {
+        if let Some(row) = row(&mut self.inner().rows, seq) {
             row.status = Some(status);
-            inner.steps_of_writes += u64::from(row.call.is_write);
         }
     }
 
@@ -273,8 +264,12 @@ impl State {
         self.inner().rows.last().map_or(0, |row| row.seq)
     }
 
-    pub(super) fn steps_of_writes(&self) -> u64 {
-        self.inner().steps_of_writes
+    pub(super) fn steps_of_writes(&self) -> usize {
+        let inner = self.inner();
+        let writes = inner.rows.iter().filter(|row| row.call.is_write);
+        writes
+            .map(|row| 1 + usize::from(row.forwarded.is_some()) + usize::from(row.status.is_some()))
+            .sum()
     }
 
     pub(super) fn rows(&self, since: u64) -> Vec<Row> {

@@ -237,6 +237,11 @@ impl Part {
         let kubeconfig = shared.control_plane()?.kubeconfig().to_owned();
         Ok(LongTests {
             program: self.program().context("a part without a program")?,
+            threads: if self == Self::KubeFaults {
+                FAULT_THREADS
+            } else {
+                LONG_THREADS
+            },
             kubeconfig,
             share: shared.share,
             seed: shared.seed.clone(),
@@ -247,6 +252,7 @@ impl Part {
 /// A test program of the long tier, ready to run.
 struct LongTests {
     program: &'static str,
+    threads: &'static str,
     kubeconfig: PathBuf,
     share: Share,
     seed: String,
@@ -257,12 +263,7 @@ impl LongTests {
     fn run(&self, prefix: &str) -> Result<Said> {
         let mut command = cargo();
         if std::env::var_os("RUST_TEST_THREADS").is_none() {
-            let threads = if self.program == "kube_faults" {
-                FAULT_THREADS
-            } else {
-                LONG_THREADS
-            };
-            command.env("RUST_TEST_THREADS", threads);
+            command.env("RUST_TEST_THREADS", self.threads);
         }
         command
             .env(share::SHARE, self.share.to_string())
