@@ -1,6 +1,7 @@
 //! The process: arguments, logging, clients, lease, signals. What it does with objects is in `ramtrail::controllers`.
 
 mod pace;
+mod patience;
 mod selftest;
 mod startup;
 

@@ -78,7 +78,8 @@ where
     }
 }
 
-fn is_watch(uri: &http::Uri) -> bool {
+/// Whether a request is a watch: its answer has no end of its own.
+pub fn is_watch(uri: &http::Uri) -> bool {
     uri.query()
         .is_some_and(|query| query.split('&').any(|pair| pair == "watch=true"))
 }

@@ -18,6 +18,7 @@ use ramtrail::config::{ClusterId, RunArgs, Settings};
 use ramtrail::telemetry::http::{Health, Phase};
 
 use crate::pace::WatchPace;
+use crate::patience::Patience;
 
 /// A watch on a quiet cluster hears nothing for as long as it lasts, which is a little less than this.
 const READ_TIMEOUT: Duration = Duration::from_secs(300);
@@ -40,7 +41,10 @@ pub async fn client() -> anyhow::Result<Client> {
         config.proxy_url = None;
     }
     let builder = ClientBuilder::try_from(config).context("cannot make a Kubernetes client")?;
-    Ok(builder.with_layer(&WatchPace::default()).build())
+    Ok(builder
+        .with_layer(&WatchPace::default())
+        .with_layer(&Patience::default())
+        .build())
 }
 
 fn kubeconfig_names_proxy() -> bool {

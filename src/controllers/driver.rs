@@ -30,6 +30,8 @@ use crate::telemetry::Outcome;
 
 /// A visit that takes longer is given up; what it did stands, and the next one goes on from there.
 const LONGEST_VISIT: Duration = Duration::from_secs(300);
+/// After so long a visit is told of while it goes on: whoever wonders why nothing happens to the object finds it.
+const LONG_VISIT: Duration = Duration::from_secs(60);
 /// Visits in a row that start again because the object changed meanwhile.
 const RESTARTS: u32 = 4;
 /// How often a deleted object looks whether what it waits for is gone; the change itself triggers a visit too.
@@ -89,14 +91,20 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     let span = tracing::info_span!("visit", kind = %id.kind, namespace = id.namespace, name = id.name);
     let started = Instant::now();
     // On a task of its own: a panic ends this visit and nothing else.
-    let visit = tokio::spawn(
+    let mut visit = tokio::spawn(
         {
             let ctx = Arc::clone(&ctx);
             async move { tokio::time::timeout(LONGEST_VISIT, to_the_end::<K>(&object, &ctx)).await }
         }
         .instrument(span.clone()),
     );
-    let (outcome, action) = match visit.await {
+    let ended = if let Ok(ended) = tokio::time::timeout(LONG_VISIT, &mut visit).await {
+        ended
+    } else {
+        span.in_scope(|| tracing::warn!("the visit takes long: more than {LONG_VISIT:?} so far"));
+        visit.await
+    };
+    let (outcome, action) = match ended {
         Ok(Ok(end)) => end,
         Ok(Err(_)) => {
             span.in_scope(|| {

@@ -513,18 +513,20 @@ impl World {
     pub fn report(&self) -> String {
         let logs = self.logs();
         let tail: Vec<&str> = logs.lines().filter(|line| !line.contains("TRACE")).collect();
-        let tail = tail[tail.len().saturating_sub(80)..].join("\n");
+        let tail = tail[tail.len().saturating_sub(60)..].join("\n");
         let rows: Vec<String> = self.journal(0).iter().map(Row::to_string).collect();
-        let rows = rows[rows.len().saturating_sub(80)..].join("\n");
-        let asked: Vec<String> = self
-            .proxy
-            .iter()
-            .flat_map(|proxy| proxy.journal(0))
-            .map(|row| row.to_string())
-            .collect();
-        let asked = asked[asked.len().saturating_sub(60)..].join("\n");
+        let rows = rows[rows.len().saturating_sub(40)..].join("\n");
+        let asked: Vec<xtask::api_proxy::Row> =
+            self.proxy.iter().flat_map(|proxy| proxy.journal(0)).collect();
+        let told = |rows: &[xtask::api_proxy::Row]| -> String {
+            let lines: Vec<String> = rows.iter().map(ToString::to_string).collect();
+            lines.join("\n")
+        };
+        let unanswered: Vec<_> = asked.iter().filter(|row| row.status.is_none()).cloned().collect();
         format!(
-            "--- operator\n{tail}\n--- API server, if behind the proxy\n{asked}\n--- journal\n{rows}\n--- emulator\n{}",
+            "--- not answered by the API server, if behind the proxy\n{}\n--- operator\n{tail}\n--- API server, if behind the proxy\n{}\n--- journal\n{rows}\n--- emulator\n{}",
+            told(&unanswered),
+            told(&asked[asked.len().saturating_sub(40)..]),
             self.emulator.log_tail(20)
         )
     }

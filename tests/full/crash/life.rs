@@ -12,8 +12,8 @@ use crate::record::{Record, Since, differences, end, side_by_side};
 use crate::support::{Row, World, project_spec, store_spec};
 use crate::trail_support::{PROJECT, STORE, TRAIL, copy_to, deliver, prepare, trail_spec};
 
-/// Bounds a failure only.
-const DEADLINE: Duration = Duration::from_secs(180);
+/// Bounds a failure only: longer than a visit may take before the operator gives it up by itself.
+const DEADLINE: Duration = Duration::from_secs(400);
 /// Nothing written for so long is rest: longer than resyncs and retries here.
 const QUIET: Duration = Duration::from_millis(3500);
 /// What a stage still waits for after so long is told.

@@ -75,6 +75,7 @@ macro_rules! plans {
 plans! {
     writes_that_do_not_arrive: "drop-before-writes";
     writes_whose_answers_are_lost: "lost-answers";
+    requests_that_are_never_answered: "unanswered";
     conflicts_of_finalizers_and_status: "conflicts";
     a_storm_of_403: "storm-403";
     a_storm_of_429: "storm-429";
