@@ -201,9 +201,10 @@ pub(crate) fn lock(dir: &Path, name: &str) -> Result<File> {
     let path = dir.join(format!(".{name}.lock"));
     let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
     if file.try_lock().is_err() {
-        terminal::note(&format!("  waiting for another run that makes {name} ..."));
-        file.lock()
-            .with_context(|| format!("cannot lock {}", path.display()))?;
+        terminal::progress(&format!("waiting for {name}, which is being made"), || {
+            file.lock()
+                .with_context(|| format!("cannot lock {}", path.display()))
+        })?;
     }
     Ok(file)
 }

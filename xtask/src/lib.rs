@@ -8,6 +8,7 @@
 //! - [`assets`]: kube-apiserver, kube-controller-manager, kubectl, etcd, helm, Argo CD and promtool, built once
 //! - [`argo_cd`]: the forms of the health checks for Argo CD
 //! - [`crates`]: programs from crates.io, built once
+//! - [`needs`] and [`ahead`]: all of these by name, and made before they are needed
 //! - [`book`]: pages, links and command blocks of the documentation
 //! - [`chart`]: the README of the Helm chart
 //! - [`python`]: the environment of the official SDKs
@@ -25,6 +26,7 @@
 //! - [`wait`]: waiting for a condition with a deadline
 //! - [`terminal`]: what a person sees
 
+pub mod ahead;
 pub mod api_proxy;
 pub mod argo_cd;
 pub mod assets;
@@ -37,6 +39,7 @@ pub mod emulator;
 pub mod grants;
 pub mod kubeconfig;
 pub mod kubectl;
+pub mod needs;
 pub mod operator;
 pub mod process;
 pub mod python;

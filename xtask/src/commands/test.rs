@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 use serde_json::Value;
+use xtask::ahead::Ahead;
 use xtask::assets::{self, Tool};
 use xtask::control_plane::{ControlPlane, Options, TEST_KUBECONFIG};
 use xtask::crates::{self, Program};
 use xtask::grants::{self, Account, Usage};
+use xtask::needs::Need;
 use xtask::python::Python;
 use xtask::share::{self, Share};
 use xtask::terminal::{self, Style};
@@ -75,24 +77,24 @@ enum Part {
     DocsCommands,
     /// Long tier: the operator killed at every write to the cloud and to Kubernetes, and started again
     Crash,
-    /// Long tier: faults between operator and API server, fail-over, hostile objects, the clock
-    KubeFaults,
+    /// Long tier: 10,000 random histories of the pure core against a model of cloud and cluster
+    Model,
     /// Long tier: deletion, ownership and tenancy in all their combinations
     Lifecycle,
     /// Long tier: every error of the cloud at every call gives its reason and heals
     CloudErrors,
     /// Long tier: the life of the stack under every single flip of an assumption about the cloud
     Flips,
-    /// Long tier: 10,000 random histories of the pure core against a model of cloud and cluster
-    Model,
+    /// Long tier: faults between operator and API server, fail-over, hostile objects, the clock
+    KubeFaults,
     /// Long tier: every alert fires when its trouble really happens, and nothing else does, by Prometheus' rule tester
     Alerts,
-    /// Long tier: churn over many accounts; nothing grows, nobody slows another
-    Soak,
     /// Long tier: the chart of an earlier version upgraded and rolled back under live objects, uninstalled, handed over
     Upgrades,
     /// Long tier: real Argo CD syncs, judges, prunes, moves and deletes our objects from a Git repository
     ArgoCd,
+    /// Long tier: churn over many accounts; nothing grows, nobody slows another
+    Soak,
 }
 
 impl Part {
@@ -111,8 +113,8 @@ impl Part {
     /// The long tier.
     const LONG: [Self; 11] = [
         Self::DocsCommands,
-        Self::Model,
         Self::Crash,
+        Self::Model,
         Self::Lifecycle,
         Self::CloudErrors,
         Self::Flips,
@@ -122,8 +124,13 @@ impl Part {
         Self::ArgoCd,
         Self::Soak,
     ];
-    /// Parts that wait for the clock most of the time: those of one row run side by side.
-    const SIDE_BY_SIDE: [&[Self]; 2] = [&[Self::KubeFaults, Self::Alerts], &[Self::Upgrades, Self::ArgoCd]];
+    /// Parts that wait for the clock much of the time: those of one row run side by side, as far as they are chosen. The model never
+    /// waits and takes what the others leave.
+    const SIDE_BY_SIDE: [&[Self]; 3] = [
+        &[Self::Model, Self::Lifecycle, Self::CloudErrors],
+        &[Self::Flips, Self::KubeFaults, Self::Alerts],
+        &[Self::Upgrades, Self::ArgoCd],
+    ];
 
     /// The parts in order, those that run side by side together.
     fn groups(parts: &[Self]) -> Vec<Vec<Self>> {
@@ -205,8 +212,8 @@ impl Part {
                 docs::build()?;
                 docs_commands::run(None)
             }
-            Self::Model => model(shared),
-            Self::Crash
+            Self::Model
+            | Self::Crash
             | Self::KubeFaults
             | Self::Lifecycle
             | Self::CloudErrors
@@ -214,65 +221,93 @@ impl Part {
             | Self::Alerts
             | Self::Upgrades
             | Self::ArgoCd
-            | Self::Soak => self.prepared(shared)?.run(""),
+            | Self::Soak => counted(&mut self.prepared(shared)?, ""),
         }
     }
 
-    /// What its test program needs besides the API server.
-    fn tools(self) -> &'static [Tool] {
-        match self {
-            Self::Upgrades => &[Tool::Helm],
-            Self::ArgoCd => &[Tool::ArgoCd, Tool::Redis, Tool::Helm],
-            Self::Alerts => &[Tool::Promtool],
+    /// What it needs besides the workspace and what it builds at once by itself.
+    fn needs(self) -> Vec<Need> {
+        let own: &[Need] = match self {
+            Self::Tests => &[Need::Tool(Tool::Helm), Need::Sdks],
+            Self::Conformance => return vec![Need::Sdks],
+            Self::Manifests => return vec![Need::Tool(Tool::Helm)],
+            Self::Workflows => return vec![Need::Tool(Tool::Actionlint)],
+            Self::DocsCommands => &[Need::Tool(Tool::Helm), Need::Sdks, Need::Program(Program::Mdbook)],
+            Self::Upgrades => &[Need::Tool(Tool::Helm)],
+            Self::ArgoCd => &[
+                Need::Tool(Tool::ArgoCd),
+                Need::Tool(Tool::Redis),
+                Need::Tool(Tool::Helm),
+            ],
+            Self::Alerts => &[Need::Tool(Tool::Promtool)],
             _ => &[],
-        }
+        };
+        let plane: &[Need] = if matches!(self, Self::Tests | Self::ApiServer | Self::DocsCommands)
+            || self.program().is_some()
+        {
+            &Need::CONTROL_PLANE
+        } else {
+            &[]
+        };
+        [plane, own].concat()
     }
 
-    /// Its test program with everything that it needs. A cold cache builds that now, with progress lines, not in the middle of a
-    /// test.
-    fn prepared(self, shared: &mut Shared) -> Result<LongTests> {
-        for tool in self.tools() {
-            assets::ensure(*tool)?;
+    /// Its tests, once everything that they need is there: not made in the middle of a test.
+    fn prepared(self, shared: &mut Shared) -> Result<Command> {
+        for need in self.needs() {
+            need.meet()?;
         }
-        let kubeconfig = shared.control_plane()?.kubeconfig().to_owned();
-        Ok(LongTests {
-            program: self.program().context("a part without a program")?,
-            threads: if self == Self::KubeFaults {
+        let mut command = cargo();
+        command
+            .env(share::SHARE, shared.share.to_string())
+            .env(share::SEED, &shared.seed);
+        let Some(program) = self.program() else {
+            // The model test with many more histories than an ordinary run has.
+            if std::env::var_os("RAMTRAIL_MODEL_RUNS").is_none() {
+                command.env("RAMTRAIL_MODEL_RUNS", MODEL_RUNS);
+            }
+            let args = [
+                "test",
+                "--package",
+                "ramtrail",
+                "--lib",
+                "model",
+                "--",
+                "--nocapture",
+            ];
+            command.args(args);
+            return Ok(at_low_priority(&command));
+        };
+        if std::env::var_os("RUST_TEST_THREADS").is_none() {
+            let threads = if self == Self::KubeFaults {
                 FAULT_THREADS
             } else {
                 LONG_THREADS
-            },
-            kubeconfig,
-            share: shared.share,
-            seed: shared.seed.clone(),
-        })
-    }
-}
-
-/// A test program of the long tier, ready to run.
-struct LongTests {
-    program: &'static str,
-    threads: &'static str,
-    kubeconfig: PathBuf,
-    share: Share,
-    seed: String,
-}
-
-impl LongTests {
-    /// Runs it. It shows its points as they end, each line behind `prefix`.
-    fn run(&self, prefix: &str) -> Result<Said> {
-        let mut command = cargo();
-        if std::env::var_os("RUST_TEST_THREADS").is_none() {
-            command.env("RUST_TEST_THREADS", self.threads);
+            };
+            command.env("RUST_TEST_THREADS", threads);
         }
         command
-            .env(share::SHARE, self.share.to_string())
-            .env(share::SEED, &self.seed)
-            .env(TEST_KUBECONFIG, &self.kubeconfig)
-            .args(["test", "--package", "ramtrail", "--test", self.program, "--"])
+            .env(TEST_KUBECONFIG, shared.control_plane()?.kubeconfig())
+            .args(["test", "--package", "ramtrail", "--test", program, "--"])
             .arg("--nocapture");
-        counted(&mut command, prefix)
+        Ok(command)
     }
+}
+
+/// The same command, which takes of the processors what others leave.
+fn at_low_priority(command: &Command) -> Command {
+    let mut low = Command::new("nice");
+    low.args(["-n", "19"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(root());
+    for (key, value) in command.get_envs() {
+        match value {
+            Some(value) => low.env(key, value),
+            None => low.env_remove(key),
+        };
+    }
+    low
 }
 
 /// Runs parts side by side, what they print behind their names. Gives what became of each, and how long it took.
@@ -295,7 +330,8 @@ fn side_by_side(parts: &[Part], shared: &mut Shared) -> Vec<(Part, Result<Said>,
                 let prefix = terminal::paint(Style::Accent, &prefix);
                 let thread = scope.spawn(move || {
                     let start = Instant::now();
-                    (tests.and_then(|tests| tests.run(&prefix)), start.elapsed())
+                    let result = tests.and_then(|mut tests| counted(&mut tests, &prefix));
+                    (result, start.elapsed())
                 });
                 (part, thread)
             })
@@ -327,14 +363,9 @@ impl Shared {
             if self.parts.contains(&Part::Tests) {
                 options = options.audit_policy(&OPERATOR.audit_policy());
             }
-            // A cold cache builds them first, each with a progress line of its own.
-            for tool in [
-                Tool::Etcd,
-                Tool::KubeApiserver,
-                Tool::Kubectl,
-                Tool::KubeControllerManager,
-            ] {
-                assets::ensure(tool)?;
+            // A cold cache makes them first, each with a progress line of its own.
+            for need in Need::CONTROL_PLANE {
+                need.meet()?;
             }
             let started = terminal::progress("starting the API server that all tests share", || {
                 ControlPlane::start(&options)
@@ -425,6 +456,13 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         terminal::line(&told);
     }
     let start = Instant::now();
+    let mut needs: Vec<Need> = Vec::new();
+    for need in parts.iter().flat_map(|part| part.needs()) {
+        if !needs.contains(&need) {
+            needs.push(need);
+        }
+    }
+    let ahead = Ahead::start(&needs);
     let mut results = Vec::new();
     for group in Part::groups(&parts) {
         let names: Vec<String> = group.iter().map(|part| part.name()).collect();
@@ -453,6 +491,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
         results.extend(ended);
     }
+    drop(ahead);
     terminal::heading("summary");
     let rows: Vec<_> = results
         .iter()
@@ -606,25 +645,6 @@ fn permissions(shared: &mut Shared) -> Result<String> {
     Ok(format!(
         "{granted} verbs granted, {granted} used, 0 denied in {calls} calls"
     ))
-}
-
-/// The model test with many more histories than an ordinary run has.
-fn model(shared: &Shared) -> Result<Said> {
-    let mut command = cargo();
-    if std::env::var_os("RAMTRAIL_MODEL_RUNS").is_none() {
-        command.env("RAMTRAIL_MODEL_RUNS", MODEL_RUNS);
-    }
-    command.env(share::SEED, &shared.seed);
-    command.args([
-        "test",
-        "--package",
-        "ramtrail",
-        "--lib",
-        "model",
-        "--",
-        "--nocapture",
-    ]);
-    counted(&mut command, "")
 }
 
 /// Runs tests, passes on what they say behind `prefix`, and sums up how they ended.
@@ -897,7 +917,7 @@ mod tests {
 
     #[test]
     fn only_neighbours_of_one_row_run_side_by_side() {
-        use Part::{Alerts, ArgoCd, Crash, KubeFaults, Soak, Upgrades};
+        use Part::{Alerts, ArgoCd, CloudErrors, Crash, KubeFaults, Lifecycle, Model, Soak, Upgrades};
         let groups = Part::groups(&[Crash, KubeFaults, Alerts, Upgrades, ArgoCd, Soak]);
         assert_eq!(
             groups,
@@ -909,6 +929,11 @@ mod tests {
             ]
         );
         assert_eq!(Part::groups(&[KubeFaults, Upgrades]).len(), 2);
+        assert_eq!(
+            Part::groups(&[Model, CloudErrors]).len(),
+            1,
+            "{Lifecycle:?} was not chosen"
+        );
         assert_eq!(Part::groups(&Part::PLAIN).len(), Part::PLAIN.len());
         let together = Part::groups(&Part::LONG)
             .into_iter()
