@@ -464,7 +464,8 @@ impl Rest {
             walk.nudge(stage);
             self.nudged = Some(Instant::now());
         }
-        if self.is_written(&walk.world) || !walk.is_done(stage) {
+        // What was written shows only once all is done: the cloud is asked for its journal no sooner.
+        if !walk.is_done(stage) || self.is_written(&walk.world) {
             self.since = None;
             return false;
         }
