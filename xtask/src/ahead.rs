@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 
 use crate::needs::Need;
 use crate::terminal::{self, Style};
+use crate::workspace::at_low_priority;
 
 /// The making under way. Dropping it waits for what was begun, and begins nothing more.
 #[derive(Debug)]
@@ -24,8 +25,7 @@ impl Ahead {
             return None;
         }
         let program = std::env::current_exe().ok()?;
-        let mut command = Command::new("nice");
-        command.args(["-n", "19"]).arg(program);
+        let mut command = at_low_priority(&Command::new(program));
         command
             .args(["tools", "--while-wanted"])
             .args(needs.iter().map(|need| need.name()))

@@ -94,6 +94,24 @@ pub fn cargo() -> Command {
     command
 }
 
+/// The same command, which takes of the processors what others leave.
+pub fn at_low_priority(command: &Command) -> Command {
+    let mut low = Command::new("nice");
+    low.args(["-n", "19"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    if let Some(dir) = command.get_current_dir() {
+        low.current_dir(dir);
+    }
+    for (key, value) in command.get_envs() {
+        match value {
+            Some(value) => low.env(key, value),
+            None => low.env_remove(key),
+        };
+    }
+    low
+}
+
 /// A name part that no other folder of this machine has, now.
 pub(crate) fn unique_suffix() -> String {
     static COUNTER: AtomicU32 = AtomicU32::new(0);

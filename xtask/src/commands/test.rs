@@ -21,7 +21,7 @@ use xtask::needs::Need;
 use xtask::python::Python;
 use xtask::share::{self, Share};
 use xtask::terminal::{self, Style};
-use xtask::workspace::{binary, cargo, root};
+use xtask::workspace::{at_low_priority, binary, cargo, root};
 
 use super::{docs, docs_commands, generate};
 
@@ -291,22 +291,6 @@ impl Part {
             .arg("--nocapture");
         Ok(command)
     }
-}
-
-/// The same command, which takes of the processors what others leave.
-fn at_low_priority(command: &Command) -> Command {
-    let mut low = Command::new("nice");
-    low.args(["-n", "19"])
-        .arg(command.get_program())
-        .args(command.get_args())
-        .current_dir(root());
-    for (key, value) in command.get_envs() {
-        match value {
-            Some(value) => low.env(key, value),
-            None => low.env_remove(key),
-        };
-    }
-    low
 }
 
 /// Runs parts side by side, what they print behind their names. Gives what became of each, and how long it took.
@@ -916,7 +900,7 @@ mod tests {
 
     #[test]
     fn only_neighbours_of_one_row_run_side_by_side() {
-        use Part::{Alerts, ArgoCd, CloudErrors, Crash, KubeFaults, Lifecycle, Model, Soak, Upgrades};
+        use Part::{Alerts, ArgoCd, CloudErrors, Crash, KubeFaults, Model, Soak, Upgrades};
         let groups = Part::groups(&[Crash, KubeFaults, Alerts, Upgrades, ArgoCd, Soak]);
         assert_eq!(
             groups,
@@ -931,7 +915,7 @@ mod tests {
         assert_eq!(
             Part::groups(&[Model, CloudErrors]).len(),
             1,
-            "{Lifecycle:?} was not chosen"
+            "lifecycle, between them, was not chosen"
         );
         assert_eq!(Part::groups(&Part::PLAIN).len(), Part::PLAIN.len());
         let together = Part::groups(&Part::LONG)

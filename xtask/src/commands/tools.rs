@@ -34,11 +34,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             wanted.store(false, Ordering::Relaxed);
         });
     }
-    let default = Need::CONTROL_PLANE
-        .into_iter()
-        .chain([Need::Tool(Tool::Helm), Need::Sdks]);
     let needs: Vec<Need> = if args.needs.is_empty() {
-        default.collect()
+        let tools = Tool::ALL.into_iter().map(Need::Tool);
+        tools.chain([Need::Sdks]).collect()
     } else {
         args.needs.clone()
     };
