@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -72,12 +73,12 @@ enum Part {
     Workflows,
     /// Links, anchors and paths of the documentation
     Docs,
+    /// Long tier: 10,000 random histories of the pure core against a model of cloud and cluster
+    Model,
     /// Long tier: the book is built, the command blocks of the documentation run
     DocsCommands,
     /// Long tier: the operator killed at every write to the cloud and to Kubernetes, and started again
     Crash,
-    /// Long tier: 10,000 random histories of the pure core against a model of cloud and cluster
-    Model,
     /// Long tier: deletion, ownership and tenancy in all their combinations
     Lifecycle,
     /// Long tier: every error of the cloud at every call gives its reason and heals
@@ -111,9 +112,9 @@ impl Part {
     ];
     /// The long tier.
     const LONG: [Self; 11] = [
+        Self::Model,
         Self::DocsCommands,
         Self::Crash,
-        Self::Model,
         Self::Lifecycle,
         Self::CloudErrors,
         Self::Flips,
@@ -123,13 +124,15 @@ impl Part {
         Self::ArgoCd,
         Self::Soak,
     ];
-    /// Parts that wait for the clock much of the time: those of one row run side by side, as far as they are chosen. The model never
-    /// waits and takes what the others leave.
+    /// Parts that wait for the clock much of the time: those of one row run side by side, as far as they are chosen.
     const SIDE_BY_SIDE: [&[Self]; 3] = [
-        &[Self::Model, Self::Lifecycle, Self::CloudErrors],
+        &[Self::Lifecycle, Self::CloudErrors],
         &[Self::Flips, Self::KubeFaults, Self::Alerts],
         &[Self::Upgrades, Self::ArgoCd],
     ];
+
+    /// Runs behind all parts that come after it: it never waits, and at the lowest priority takes what they leave.
+    const BEHIND: Self = Self::Model;
 
     /// The parts in order, those that run side by side together.
     fn groups(parts: &[Self]) -> Vec<Vec<Self>> {
@@ -293,40 +296,49 @@ impl Part {
     }
 }
 
-/// Runs parts side by side, what they print behind their names. Gives what became of each, and how long it took.
-fn side_by_side(parts: &[Part], shared: &mut Shared) -> Vec<(Part, Result<Said>, Duration)> {
+/// What became of a part, and how long it took.
+type Ended = (Part, Result<Said>, Duration);
+
+/// A part whose tests run beside other work, what they print behind its name.
+struct Running {
+    part: Part,
+    thread: JoinHandle<(Result<Said>, Duration)>,
+}
+
+impl Running {
+    fn start(part: Part, tests: Result<Command>, width: usize) -> Self {
+        let prefix = format!("{:width$} | ", part.name());
+        let prefix = terminal::paint(Style::Accent, &prefix);
+        let thread = std::thread::spawn(move || {
+            let start = Instant::now();
+            let result = tests.and_then(|mut tests| counted(&mut tests, &prefix));
+            (result, start.elapsed())
+        });
+        Self { part, thread }
+    }
+
+    fn ended(self) -> Ended {
+        match self.thread.join() {
+            Ok((result, took)) => (self.part, result, took),
+            Err(_) => (self.part, Err(anyhow!("its thread panicked")), Duration::ZERO),
+        }
+    }
+}
+
+/// Runs parts side by side.
+fn side_by_side(parts: &[Part], shared: &mut Shared) -> Vec<Ended> {
+    let names = parts.iter().map(|part| part.name().len());
+    let width = names.max().unwrap_or_default();
     let mut ready = Vec::new();
     for part in parts {
         let tests = shared.build().and_then(|()| part.prepared(shared));
         ready.push((*part, tests));
     }
-    let width = parts
-        .iter()
-        .map(|part| part.name().len())
-        .max()
-        .unwrap_or_default();
-    std::thread::scope(|scope| {
-        let running: Vec<_> = ready
-            .into_iter()
-            .map(|(part, tests)| {
-                let prefix = format!("{:width$} | ", part.name());
-                let prefix = terminal::paint(Style::Accent, &prefix);
-                let thread = scope.spawn(move || {
-                    let start = Instant::now();
-                    let result = tests.and_then(|mut tests| counted(&mut tests, &prefix));
-                    (result, start.elapsed())
-                });
-                (part, thread)
-            })
-            .collect();
-        running
-            .into_iter()
-            .map(|(part, thread)| match thread.join() {
-                Ok((result, took)) => (part, result, took),
-                Err(_) => (part, Err(anyhow!("its thread panicked")), Duration::ZERO),
-            })
-            .collect()
-    })
+    let running: Vec<_> = ready
+        .into_iter()
+        .map(|(part, tests)| Running::start(part, tests, width))
+        .collect();
+    running.into_iter().map(Running::ended).collect()
 }
 
 /// What the parts of one run have in common.
@@ -410,6 +422,50 @@ fn commit() -> Option<String> {
 /// What the table says of a part that passed.
 type Said = String;
 
+/// Runs the parts in order, and tells of each failure when it happens.
+fn all(parts: &[Part], shared: &mut Shared) -> Vec<Ended> {
+    let mut results = Vec::new();
+    let mut behind = None;
+    for group in Part::groups(parts) {
+        let names: Vec<String> = group.iter().map(|part| part.name()).collect();
+        terminal::heading(&format!(
+            "{} {}",
+            terminal::paint(Style::Accent, "==>"),
+            names.join(", ")
+        ));
+        let start = Instant::now();
+        let ended = if group == [Part::BEHIND] {
+            // Compiled first where others are: later it would hold up their build.
+            let built = if parts.iter().any(|part| part.needs_build()) {
+                shared.build()
+            } else {
+                Ok(())
+            };
+            let tests = built.and_then(|()| Part::BEHIND.prepared(shared));
+            behind = Some(Running::start(Part::BEHIND, tests, 0));
+            continue;
+        } else if let [part] = group[..] {
+            let result = if part.needs_build() {
+                shared.build()
+            } else {
+                Ok(())
+            };
+            let result = result.and_then(|()| part.run(shared));
+            vec![(part, result, start.elapsed())]
+        } else {
+            side_by_side(&group, shared)
+        };
+        ended.iter().for_each(tell_failure);
+        results.extend(ended);
+    }
+    if let Some(behind) = behind {
+        let ended = behind.ended();
+        tell_failure(&ended);
+        results.push(ended);
+    }
+    results
+}
+
 pub(crate) fn run(args: &Args) -> ExitCode {
     let parts = Part::chosen(args);
     let mut shared = Shared {
@@ -446,34 +502,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
     }
     let ahead = Ahead::start(&needs);
-    let mut results = Vec::new();
-    for group in Part::groups(&parts) {
-        let names: Vec<String> = group.iter().map(|part| part.name()).collect();
-        terminal::heading(&format!(
-            "{} {}",
-            terminal::paint(Style::Accent, "==>"),
-            names.join(", ")
-        ));
-        let start = Instant::now();
-        let ended = if let [part] = group[..] {
-            let result = if part.needs_build() {
-                shared.build()
-            } else {
-                Ok(())
-            };
-            let result = result.and_then(|()| part.run(&mut shared));
-            vec![(part, result, start.elapsed())]
-        } else {
-            side_by_side(&group, &mut shared)
-        };
-        for (part, result, _) in &ended {
-            if let Err(error) = result {
-                let failed = format!("{} failed:", part.name());
-                println!("{} {error:#}", terminal::paint(Style::Bad, &failed));
-            }
-        }
-        results.extend(ended);
-    }
+    let results = all(&parts, &mut shared);
     drop(ahead);
     terminal::heading("summary");
     let rows: Vec<_> = results
@@ -504,6 +533,13 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let verdict = format!("{failed} of {} parts failed", results.len());
     terminal::line(&format!("{} in {total}", terminal::paint(Style::Bad, verdict)));
     ExitCode::FAILURE
+}
+
+fn tell_failure((part, result, _): &Ended) {
+    if let Err(error) = result {
+        let failed = format!("{} failed:", part.name());
+        println!("{} {error:#}", terminal::paint(Style::Bad, &failed));
+    }
 }
 
 fn row(part: Part, result: &Result<Said>, time: Duration) -> Vec<String> {
@@ -900,7 +936,7 @@ mod tests {
 
     #[test]
     fn only_neighbours_of_one_row_run_side_by_side() {
-        use Part::{Alerts, ArgoCd, CloudErrors, Crash, KubeFaults, Model, Soak, Upgrades};
+        use Part::{Alerts, ArgoCd, Crash, KubeFaults, Soak, Upgrades};
         let groups = Part::groups(&[Crash, KubeFaults, Alerts, Upgrades, ArgoCd, Soak]);
         assert_eq!(
             groups,
@@ -913,9 +949,9 @@ mod tests {
         );
         assert_eq!(Part::groups(&[KubeFaults, Upgrades]).len(), 2);
         assert_eq!(
-            Part::groups(&[Model, CloudErrors]).len(),
+            Part::groups(&[Part::Flips, Alerts]).len(),
             1,
-            "lifecycle, between them, was not chosen"
+            "kube-faults, between them, was not chosen"
         );
         assert_eq!(Part::groups(&Part::PLAIN).len(), Part::PLAIN.len());
         let together = Part::groups(&Part::LONG)
@@ -925,6 +961,11 @@ mod tests {
             together.count(),
             Part::SIDE_BY_SIDE.len(),
             "the rows are neighbours in the long tier"
+        );
+        assert_eq!(
+            Part::groups(&Part::LONG).first(),
+            Some(&vec![Part::BEHIND]),
+            "it begins before all that it runs behind"
         );
     }
 
