@@ -97,6 +97,18 @@ impl Replica {
     }
 }
 
+/// The world's report knows the world's own operator only: where replicas fail, they say for themselves how they ended.
+impl Drop for Replica {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let logs = self.operator.logs();
+            let lines: Vec<&str> = logs.lines().filter(|line| !line.contains("TRACE")).collect();
+            let tail = lines[lines.len().saturating_sub(30)..].join("\n");
+            eprintln!("--- replica {}\n{tail}", self.operator.pid());
+        }
+    }
+}
+
 fn alone() -> MutexGuard<'static, ()> {
     LEASE.lock().unwrap_or_else(PoisonError::into_inner)
 }
