@@ -136,6 +136,12 @@ pub struct World {
     dir: TempDir,
 }
 
+/// The last lines of an operator's log, as a failure shows them.
+pub fn tail_without_trace(logs: &str, lines: usize) -> String {
+    let told: Vec<&str> = logs.lines().filter(|line| !line.contains("TRACE")).collect();
+    told[told.len().saturating_sub(lines)..].join("\n")
+}
+
 impl World {
     /// A world with the hostile emulator; the operator is not started yet.
     ///
@@ -511,9 +517,7 @@ impl World {
 
     /// The operator's log and the journal.
     pub fn report(&self) -> String {
-        let logs = self.logs();
-        let tail: Vec<&str> = logs.lines().filter(|line| !line.contains("TRACE")).collect();
-        let tail = tail[tail.len().saturating_sub(60)..].join("\n");
+        let tail = tail_without_trace(&self.logs(), 60);
         let rows: Vec<String> = self.journal(0).iter().map(Row::to_string).collect();
         let rows = rows[rows.len().saturating_sub(40)..].join("\n");
         let asked: Vec<xtask::api_proxy::Row> =

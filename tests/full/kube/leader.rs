@@ -10,7 +10,7 @@ use xtask::process::Signal;
 use xtask::temp_dir::TempDir;
 
 use crate::stage::{created_once, settled};
-use crate::support::{CLUSTER, DEADLINE, OPERATOR_NAMESPACE, Row, USER, World};
+use crate::support::{CLUSTER, DEADLINE, OPERATOR_NAMESPACE, Row, USER, World, tail_without_trace};
 use crate::trail_support::{
     PROJECT, STORE, apply_project, apply_store, prepare, set_retention, until_retention,
 };
@@ -101,9 +101,7 @@ impl Replica {
 impl Drop for Replica {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let logs = self.operator.logs();
-            let lines: Vec<&str> = logs.lines().filter(|line| !line.contains("TRACE")).collect();
-            let tail = lines[lines.len().saturating_sub(30)..].join("\n");
+            let tail = tail_without_trace(&self.operator.logs(), 30);
             eprintln!("--- replica {}\n{tail}", self.operator.pid());
         }
     }

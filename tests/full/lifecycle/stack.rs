@@ -583,12 +583,8 @@ impl Operator {
 impl Drop for Operator {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let logs = self.logs();
-            let lines: Vec<&str> = logs.lines().filter(|line| !line.contains("TRACE")).collect();
-            eprintln!(
-                "--- the operator at the failure\n{}",
-                lines[lines.len().saturating_sub(60)..].join("\n")
-            );
+            let tail = crate::support::tail_without_trace(&self.logs(), 60);
+            eprintln!("--- the operator at the failure\n{tail}");
         }
     }
 }

@@ -370,6 +370,15 @@ impl Shared {
         self.control_plane.as_ref().context("just started")
     }
 
+    /// Builds if one of these parts needs it.
+    fn build_for(&mut self, parts: &[Part]) -> Result<()> {
+        if parts.iter().any(|part| part.needs_build()) {
+            self.build()
+        } else {
+            Ok(())
+        }
+    }
+
     /// Builds once per run: test programs, and the binaries that tests start.
     fn build(&mut self) -> Result<()> {
         match self.built {
@@ -436,21 +445,12 @@ fn all(parts: &[Part], shared: &mut Shared) -> Vec<Ended> {
         let start = Instant::now();
         let ended = if group == [Part::BEHIND] {
             // Compiled first where others are: later it would hold up their build.
-            let built = if parts.iter().any(|part| part.needs_build()) {
-                shared.build()
-            } else {
-                Ok(())
-            };
+            let built = shared.build_for(parts);
             let tests = built.and_then(|()| Part::BEHIND.prepared(shared));
             behind = Some(Running::start(Part::BEHIND, tests, 0));
             continue;
         } else if let [part] = group[..] {
-            let result = if part.needs_build() {
-                shared.build()
-            } else {
-                Ok(())
-            };
-            let result = result.and_then(|()| part.run(shared));
+            let result = shared.build_for(&group).and_then(|()| part.run(shared));
             vec![(part, result, start.elapsed())]
         } else {
             side_by_side(&group, shared)
