@@ -17,7 +17,8 @@ use crate::trail_support::{
 
 /// There is one Lease in the operator's namespace, and the operator's rights name it.
 static LEASE: Mutex<()> = Mutex::new(());
-const DURATION_MS: u64 = 6000;
+/// Twice what an idle machine needs: two replicas that lose their lease because the machine is busy show nothing.
+const DURATION_MS: u64 = 12_000;
 
 /// A process of the operator behind a proxy of its own, which tells when it renewed.
 struct Replica {
@@ -43,8 +44,8 @@ impl Replica {
             &format!("--cloud-endpoint={}", world.emulator.url()),
             &format!("--cluster-id={CLUSTER}"),
             "--leader-elect=true",
-            "--lease-duration=6s",
-            "--renew-deadline=4s",
+            "--lease-duration=12s",
+            "--renew-deadline=9s",
             "--retry-period=500ms",
             "--resync-interval=2s",
             "--poll-interval=1s",
