@@ -650,6 +650,16 @@ async fn every_bound_refuses_in_words_that_name_the_field_and_the_limit() {
             "at least 1 chars",
         ),
         (
+            project_with(json!({ "credentials": { "secretRef": { "name": "My_Secret" } } })),
+            "secretRef.name",
+            "should match",
+        ),
+        (
+            project_with(json!({ "credentials": { "secretRef": { "name": "../../nodes/a" } } })),
+            "secretRef.name",
+            "should match",
+        ),
+        (
             project_with(json!({ "managementPolicy": "Ignore" })),
             "spec.managementPolicy",
             r#""Enforce", "Observe""#,
@@ -723,6 +733,11 @@ async fn every_bound_refuses_in_words_that_name_the_field_and_the_limit() {
             store_with(json!({ "projectRef": { "name": long(254) } })),
             "spec.projectRef.name",
             "than 253",
+        ),
+        (
+            store_with(json!({ "projectRef": { "name": "other-namespace/p" } })),
+            "spec.projectRef.name",
+            "should match",
         ),
         (("RamTrail", json!({})), "spec.projectRef", "Required value"),
         (

@@ -40,8 +40,12 @@ pub enum DeletionPolicy {
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LocalReference {
-    /// Name of the object, in the namespace of this object. 1 to 253 characters.
-    #[schemars(length(min = 1, max = 253))]
+    /// Name of the object, in the namespace of this object. 1 to 253 characters: lower case letters, digits, `-` and `.`, where
+    /// each part between dots begins and ends with a letter or digit.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub name: String,
 }
 
