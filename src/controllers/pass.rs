@@ -23,7 +23,7 @@ use super::name_index::{Declarer, ExternalName};
 use super::object::{Managed, ObjectId, Status};
 use super::ownership::Owner;
 use super::undeclared;
-use crate::aliyun::error::{Error as CloudError, ErrorKind};
+use crate::aliyun::error::{Error as CloudError, ErrorKind, clean};
 use crate::aliyun::{Answer, CallResult};
 use crate::api::condition::{self, Statement, reason};
 use crate::api::v1alpha1::{AdoptionPolicy, Claim, ManagementPolicy, PendingCreate, Tamper};
@@ -32,6 +32,8 @@ use crate::telemetry::TamperAction;
 
 /// How often a status write is tried again when the object changed at the same moment.
 const SAVE_ATTEMPTS: u32 = 4;
+/// Longest text of a weakening, in characters: the schema's bound less what says that it was cut.
+const TOLD: usize = 500;
 /// How often a status write is tried again without what the served definition of its kind does not know.
 const UNDECLARED_ATTEMPTS: u32 = 8;
 
@@ -331,7 +333,7 @@ impl<K: Managed> Pass<K> {
     /// A weakening from outside was found: status, metric and Event say so, and whether it was put right. What stays is
     /// told once, not at every visit that finds it again.
     pub async fn tampered(&mut self, action: TamperAction, what: &str, repaired: bool) {
-        let what = cut(what);
+        let what = told(what);
         let before = self.status.last_tamper();
         let before = before
             .filter(|tamper| !tamper.repaired)
@@ -555,8 +557,9 @@ pub fn second(time: Timestamp) -> String {
     Timestamp::from_second(time.as_second()).map_or_else(|_| time.to_string(), |whole| whole.to_string())
 }
 
-fn cut(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(500).collect()
+/// A weakening as statuses tell it: one line, and no longer than the schema allows.
+pub fn told(weakening: &str) -> String {
+    clean(weakening, TOLD)
 }
 
 fn tamper_label(action: TamperAction) -> &'static str {

@@ -3,6 +3,8 @@
 //! The rule: what differs from the spec is put right only upwards. A step that reduces may be in a plan only because
 //! that field's wanted value fell since it was last converged; the kinds' planners see to it, and their tests.
 
+use crate::aliyun::error::clean;
+
 /// Which way a step moves what protects the audit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Effect {
@@ -48,16 +50,7 @@ const STEP_LENGTH: usize = 200;
 
 /// A plan as `status.plan` lists it.
 pub fn describe<A>(steps: &[Step<A>]) -> Vec<String> {
-    let mut lines: Vec<String> = steps
-        .iter()
-        .map(|step| {
-            step.text
-                .chars()
-                .filter(|c| !c.is_control())
-                .take(STEP_LENGTH)
-                .collect()
-        })
-        .collect();
+    let mut lines: Vec<String> = steps.iter().map(|step| clean(&step.text, STEP_LENGTH)).collect();
     if lines.len() > STEPS {
         let more = lines.len() - (STEPS - 1);
         lines.truncate(STEPS - 1);
@@ -78,6 +71,17 @@ mod tests {
         let lines = describe(&steps);
         assert_eq!(lines.len(), 30);
         assert_eq!(lines[29], "and 11 more");
-        assert!(lines.iter().all(|line| line.chars().count() <= 200));
+        let told = lines[..29].iter();
+        assert!(
+            told.clone().all(|line| line.ends_with('…')),
+            "what is cut says so"
+        );
+        assert!(told.clone().all(|line| line.chars().count() == 201));
+    }
+
+    #[test]
+    fn a_listed_step_is_one_line_in_its_own_order() {
+        let step = Step::new(Effect::Protect, "f", "raise\nthe\u{202e} retention\u{1b}[2J", ());
+        assert_eq!(describe(&[step]), ["raise the retention [2J"]);
     }
 }

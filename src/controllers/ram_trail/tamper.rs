@@ -12,14 +12,14 @@ use crate::api::v1alpha1::{Logging, RamTrail, RamTrailStatus, Unrepaired};
 use crate::controllers::memory::lock;
 use crate::controllers::object::Managed;
 use crate::controllers::ownership::Mark;
-use crate::controllers::pass::Pass;
+use crate::controllers::pass::{Pass, told};
 use crate::controllers::plan::Effect;
 use crate::telemetry::TamperAction;
 
 /// Weakenings that stay open at most, as the schema bounds them.
 const OPEN: usize = 16;
-/// Longest text of a weakening and of what was declared, in characters.
-const TEXT: usize = 500;
+/// Longest text of what was declared, in characters.
+const DECLARED: usize = 500;
 
 /// What became of the steps of a visit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -114,7 +114,7 @@ async fn leave(pass: &mut Pass<RamTrail>, wanted: &Wanted, left: &[Finding]) {
     for finding in left {
         let entry = Unrepaired {
             field: finding.field.to_owned(),
-            what: cut(&finding.what),
+            what: told(&finding.what),
             declared: declared(wanted, &pass.status, finding.field),
         };
         let open = &mut pass.status.unrepaired;
@@ -130,7 +130,7 @@ fn close(status: &mut RamTrailStatus, mended: &[Finding]) {
     status.unrepaired.retain(|open| {
         !mended
             .iter()
-            .any(|finding| finding.field == open.field && cut(&finding.what) == open.what)
+            .any(|finding| finding.field == open.field && told(&finding.what) == open.what)
     });
 }
 
@@ -197,7 +197,7 @@ fn declared(wanted: &Wanted, status: &RamTrailStatus, field: &str) -> String {
         }),
         _ => String::new(),
     };
-    cut(&text)
+    text.chars().take(DECLARED).collect()
 }
 
 /// Whether this visit saw, before its own steps, that a field is as declared. What was not looked at is not.
@@ -291,10 +291,6 @@ async fn tell_findings(pass: &mut Pass<RamTrail>, findings: &[Finding], repaired
     {
         pass.ctx.metrics.tampered(RamTrail::KIND.into(), other);
     }
-}
-
-fn cut(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(TEXT).collect()
 }
 
 #[cfg(test)]
