@@ -1,7 +1,8 @@
 //! The documentation as text: which pages there are, where their links lead, and the command blocks in them.
 //!
 //! A block of commands is a fence `sh`. It runs as it stands, unless the comment `<!-- not run: WHY -->` stands right
-//! above it. Pages of the book link only to each other: what else there is in the checkout they name as code.
+//! above it. What only sets the stage for the others stands in a comment, fence and all: it runs, and no reader sees it.
+//! Pages of the book link only to each other: what else there is in the checkout they name as code.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -388,6 +389,17 @@ mod tests {
                 (12, "text", "d\n", None)
             ]
         );
+    }
+
+    #[test]
+    fn a_block_in_a_comment_runs() {
+        let text = "<!-- set-up:\n```sh\na\n```\n-->\n\n```sh\nb\n```\n";
+        let blocks = page("docs/x.md", text).blocks();
+        let run: Vec<_> = blocks
+            .iter()
+            .map(|b| (b.text.as_str(), b.not_run.is_none()))
+            .collect();
+        assert_eq!(run, [("a\n", true), ("b\n", true)]);
     }
 
     #[test]
