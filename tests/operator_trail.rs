@@ -14,8 +14,8 @@ use ramtrail::api::v1alpha1::{Origin, RamTrail};
 use serde_json::{Value, json};
 use support::{ACCOUNT, REGION, World, reason_of, wait};
 use trail_support::{
-    KIND, PROJECT, STORE, TRAIL, apply_project, apply_store, apply_trail, copy_to, create_role, deliver, job,
-    project, ram, settle, store, tags, trail, trail_store, until_trail, world,
+    KIND, PROJECT, STORE, TRAIL, apply_project, apply_stack, apply_store, apply_trail, copy_to, create_role,
+    deliver, job, project, ram, settle, store, tags, trail, trail_store, until_trail, world,
 };
 
 /// A trail without copy, settled.
@@ -31,9 +31,7 @@ fn plain(purpose: &str, changes: &Value) -> World {
 /// A trail with its copy, settled.
 fn copying(purpose: &str) -> World {
     let mut world = world(purpose);
-    apply_project(&world);
-    apply_store(&world);
-    apply_trail(&world, &json!({"copyTo": copy_to()}));
+    apply_stack(&world);
     world.start();
     settle(&world);
     world

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use support::{Row, World, wait};
 use trail_support::{
     CALLS, KIND, PROJECT, STORE, TRAIL, apply_project, apply_store, apply_trail, copy_to, deliver, job,
-    prepare, project, rows, store, trail, trail_store, until_trail,
+    prepare, project, rows, settle_stack, stack_settled, store, trail, trail_store, until_trail,
 };
 
 const NEVER_MADE_AGAIN: (&str, &str) = ("actiontrail.store.recreated", "never");
@@ -208,12 +208,6 @@ fn creates(world: &World) -> [usize; 5] {
     .map(|action| world.count(0, action))
 }
 
-fn settled(world: &World) {
-    world.settled("AuditProject", PROJECT);
-    world.settled("AuditLogStore", STORE);
-    world.settled(KIND, TRAIL);
-}
-
 /// What the user asks for in the end; `store` says what ActionTrail sets by itself, so that lowering it is a weakening.
 fn spec(more: &serde_json::Value) -> serde_json::Value {
     let mut spec = json!({"copyTo": copy_to(), "store": {"retentionDays": 3650}});
@@ -228,10 +222,7 @@ fn create(world: &mut World, cloud: &Cloud) {
     apply_store(world);
     apply_trail(world, &spec(&json!({})));
     world.start();
-    settled(world);
-    deliver(world);
-    world.condition(KIND, TRAIL, "Delivering", "True", "EventsArriving");
-    settled(world);
+    settle_stack(world);
     let mut made = world.writes(0);
     made.sort();
     assert_eq!(made, cloud.calls(), "{}", world.report());
@@ -251,7 +242,7 @@ fn create(world: &mut World, cloud: &Cloud) {
 
 /// Two whole looks at everything: no write succeeds, and none is tried.
 fn in_sync_nothing_is_tried(world: &World) {
-    settled(world);
+    stack_settled(world);
     // What a visit before found may still be under way: from the next look on there is nothing left.
     world.resyncs("GetTrailStatus", 1);
     let since = world.now();
@@ -300,7 +291,7 @@ fn tampering_is_put_right(world: &World) {
     });
     retention(world, &trail_store(), 3650);
     retention(world, &LogStoreName::new(STORE).unwrap(), 30);
-    settled(world);
+    stack_settled(world);
     assert!(world.count(since, "UpdateTrail") >= 1);
     assert!(
         world.count(since, "UpdateLogStore") >= 2,
@@ -375,7 +366,7 @@ fn told(world: &World, what: &str) {
             tamper.is_some_and(|tamper| tamper.repaired && tamper.what.contains(what))
         },
     );
-    settled(world);
+    stack_settled(world);
 }
 
 /// Decisions 20: our UpdateTrail, or the next delivery, brings the trail's store back; else the manual step is said, and it helps.
@@ -416,7 +407,7 @@ fn a_lost_store_comes_back_or_the_way_to_it_is_said(world: &World, cloud: &Cloud
         world.emulator.jump(Duration::from_secs(20)).unwrap();
         look_again_later(Err("not yet".to_owned()))
     });
-    settled(world);
+    stack_settled(world);
     world.eventually("the loss is told", || {
         let events = world.events();
         let told = events
@@ -471,7 +462,7 @@ fn delete(world: &World) {
     for (kind, name) in [("AuditProject", PROJECT), ("AuditLogStore", STORE), (KIND, TRAIL)] {
         world.patch_spec(kind, name, &json!({"deletionPolicy": "Delete"}));
     }
-    settled(world);
+    stack_settled(world);
     let since = world.now();
     let children = [("AuditLogStore", STORE), (KIND, TRAIL)];
     for (kind, name) in children {

@@ -26,7 +26,10 @@ use points::{Matrix, Point};
 use serde_json::{Value, json};
 use support::{ACCOUNT, CREDENTIALS, SECRET, USER, World, project_spec, store_spec};
 use table::{Case, On};
-use trail_support::{KIND, PROJECT, STORE, TRAIL, apply_project, apply_store, apply_trail, copy_to, prepare};
+use trail_support::{
+    KIND, PROJECT, STACK, STORE, TRAIL, apply_project, apply_stack, apply_store, apply_trail, copy_to,
+    prepare, settle_stack, stack_settled,
+};
 
 /// Every call of the operator to this action is answered so until faults are removed.
 fn refuse(world: &World, action: Option<&str>, status: u16, code: &str, message: &str) -> u64 {
@@ -45,18 +48,10 @@ fn refuse(world: &World, action: Option<&str>, status: u16, code: &str, message:
 fn stack(purpose: &str) -> World {
     let mut world = World::new(purpose);
     prepare(&world);
-    apply_project(&world);
-    apply_store(&world);
-    apply_trail(&world, &json!({"copyTo": copy_to()}));
+    apply_stack(&world);
     world.start();
-    all_settled(&world);
+    stack_settled(&world);
     world
-}
-
-fn all_settled(world: &World) {
-    world.settled("AuditProject", PROJECT);
-    world.settled("AuditLogStore", STORE);
-    world.settled(KIND, TRAIL);
 }
 
 /// Ready, in sync, nothing left for a person: what an error said before is gone.
@@ -79,7 +74,7 @@ fn well(world: &World, kind: &str, name: &str) {
 
 /// Texts and statuses of conditions, without times.
 fn said(world: &World) -> Vec<String> {
-    [("AuditProject", PROJECT), ("AuditLogStore", STORE), (KIND, TRAIL)]
+    STACK
         .iter()
         .flat_map(|(kind, name)| {
             world.conditions(kind, name).into_iter().map(move |c| {
@@ -257,9 +252,7 @@ fn check(world: &World, case: &Case) {
 #[test]
 fn one_503_for_every_operation_changes_no_condition() {
     let world = stack("one503");
-    trail_support::deliver(&world);
-    world.condition(KIND, TRAIL, "Delivering", "True", "EventsArriving");
-    all_settled(&world);
+    settle_stack(&world);
     world.resyncs("GetTrailStatus", 2);
     let (before, versions, since) = (said(&world), world.versions(), world.now());
     let mut met = Vec::new();
@@ -370,7 +363,7 @@ fn denied(ram_action: &str, action: &str, kind: &str) {
         world.report()
     );
     world.write_secret(CREDENTIALS, support::KEY, SECRET, true);
-    all_settled(&world);
+    stack_settled(&world);
     well(&world, kind, name);
     world.nothing_was_reduced();
     world.secret_is_nowhere();

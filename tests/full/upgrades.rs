@@ -30,14 +30,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use support::World;
-use trail_support::{PROJECT, STORE, TRAIL, apply_project, apply_store, apply_trail, copy_to, deliver};
-
-/// The kinds of the stack and the names of its objects.
-const STACK: [(&str, &str); 3] = [
-    ("AuditProject", PROJECT),
-    ("AuditLogStore", STORE),
-    ("RamTrail", TRAIL),
-];
+use trail_support::STACK;
 
 /// Names the one earlier version to try.
 const VERSION: &str = "RAMTRAIL_VERSION";
@@ -93,25 +86,6 @@ fn chart() -> PathBuf {
 /// Today's examples.
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/examples")
-}
-
-/// Applies the whole stack.
-fn apply_stack(world: &World) {
-    apply_project(world);
-    apply_store(world);
-    apply_trail(world, &json!({"copyTo": copy_to()}));
-}
-
-/// Waits until the whole stack is as its specs say, and events arrive.
-fn settled(world: &World) {
-    for (kind, name) in STACK {
-        world.settled(kind, name);
-    }
-    deliver(world);
-    world.condition("RamTrail", TRAIL, "Delivering", "True", "EventsArriving");
-    for (kind, name) in STACK {
-        world.settled(kind, name);
-    }
 }
 
 /// Every call of the operator to the cloud, after a row, that could change something, whatever its answer was.

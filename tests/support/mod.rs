@@ -76,9 +76,11 @@ fn runtime() -> &'static tokio::runtime::Runtime {
     })
 }
 
-/// Waits for a future.
+/// Waits for a future, not for ever: a call that nobody answers must fail its test, not hold the whole run.
 pub fn wait<T>(future: impl Future<Output = T>) -> T {
-    runtime().block_on(future)
+    runtime()
+        .block_on(async { tokio::time::timeout(DEADLINE, future).await })
+        .unwrap_or_else(|_| panic!("a call of the test had no answer within {DEADLINE:?}"))
 }
 
 /// What a test program sets up once: kinds, the operator's own namespace, ServiceAccount and rights, and what it says who it is by.

@@ -23,6 +23,8 @@ pub const STORE: &str = "ai-logs";
 pub const COPY_ROLE: &str = "ramtrail-copy";
 /// Kind under test.
 pub const KIND: &str = "RamTrail";
+/// The objects of the stack: kind and name.
+pub const STACK: [(&str, &str); 3] = [("AuditProject", PROJECT), ("AuditLogStore", STORE), (KIND, TRAIL)];
 /// What the cloud is asked to change for the whole stack, sorted (decisions 9): project 2, store 3, trail 3, role 1, copy job 2.
 pub const CALLS: [&str; 11] = [
     "CreateETL",
@@ -109,6 +111,13 @@ pub fn apply_store(world: &World) {
 /// Applies the trail.
 pub fn apply_trail(world: &World, changes: &Value) {
     world.apply(KIND, TRAIL, &trail_spec(changes));
+}
+
+/// Applies the whole stack: project, store, and a trail that is copied into the store.
+pub fn apply_stack(world: &World) {
+    apply_project(world);
+    apply_store(world);
+    apply_trail(world, &json!({"copyTo": copy_to()}));
 }
 
 /// A role that a service of the cloud may take, with all rights on Log Service.
@@ -322,4 +331,19 @@ pub fn settle(world: &World) {
     deliver(world);
     world.condition(KIND, TRAIL, "Delivering", "True", "EventsArriving");
     world.settled(KIND, TRAIL);
+}
+
+/// Waits until each object of the stack is as its spec says.
+pub fn stack_settled(world: &World) {
+    for (kind, name) in STACK {
+        world.settled(kind, name);
+    }
+}
+
+/// Waits until the whole stack is as its specs say, and its delivery proved.
+pub fn settle_stack(world: &World) {
+    stack_settled(world);
+    deliver(world);
+    world.condition(KIND, TRAIL, "Delivering", "True", "EventsArriving");
+    stack_settled(world);
 }

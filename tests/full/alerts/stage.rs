@@ -6,9 +6,7 @@ use xtask::control_plane::free_port;
 
 use crate::recording::Recording;
 use crate::support::{ACCOUNT, CREDENTIALS, SECRET, World};
-use crate::trail_support::{
-    KIND, PROJECT, STORE, TRAIL, apply_project, apply_store, apply_trail, copy_to, prepare,
-};
+use crate::trail_support::{KIND, TRAIL, apply_stack, prepare, stack_settled};
 
 /// Time between two own calls: short, and long enough for three of them to be missed by nobody.
 const DUE_CALLS: &str = "--due-call-interval=10s";
@@ -41,9 +39,7 @@ impl Stage {
     /// The seed's stack, everything Ready and events arriving.
     pub fn stack(purpose: &str, options: &[&str]) -> Self {
         let mut stage = Self::new(purpose, options);
-        apply_project(&stage.world);
-        apply_store(&stage.world);
-        apply_trail(&stage.world, &json!({"copyTo": copy_to()}));
+        apply_stack(&stage.world);
         stage.world.start();
         stage.at_rest();
         stage
@@ -51,9 +47,7 @@ impl Stage {
 
     /// Waits until everything is as declared.
     pub fn settled(&self) {
-        self.world.settled("AuditProject", PROJECT);
-        self.world.settled("AuditLogStore", STORE);
-        self.world.settled(KIND, TRAIL);
+        stack_settled(&self.world);
     }
 
     /// Waits until everything is as declared, and events arrive.

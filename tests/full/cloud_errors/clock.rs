@@ -12,10 +12,10 @@ use crate::matrix;
 use crate::points::Point;
 use crate::support::{World, wait};
 use crate::trail_support::{
-    KIND, PROJECT, STORE, TRAIL, apply_project, apply_store, apply_trail, cloud_now, copy_to, deliver,
-    prepare, project, store,
+    KIND, STACK, STORE, TRAIL, apply_stack, cloud_now, deliver, prepare, project, settle_stack,
+    stack_settled, store,
 };
-use crate::{all_settled, stack, well};
+use crate::{stack, well};
 
 const MINUTE: i64 = 60;
 /// What the tests let pass in jumps besides, at most.
@@ -43,7 +43,7 @@ fn near(what: &str, found: Timestamp, expected: Timestamp, seconds: i64) {
 /// Times of Kubernetes are by the cluster's clock, times of the cloud by the cloud's, and delivery is neither late nor early.
 fn ages_are_right(world: &World, began: Timestamp) {
     let slack = 5;
-    for (kind, name) in [("AuditProject", PROJECT), ("AuditLogStore", STORE), (KIND, TRAIL)] {
+    for (kind, name) in STACK {
         for condition in world.conditions(kind, name) {
             let since = time(&condition["lastTransitionTime"]);
             let now = Timestamp::now();
@@ -108,13 +108,9 @@ fn from_the_start(minutes: i64) {
     let mut world = World::new("clock");
     jump(&world, minutes * MINUTE);
     prepare(&world);
-    apply_project(&world);
-    apply_store(&world);
-    apply_trail(&world, &json!({"copyTo": copy_to()}));
+    apply_stack(&world);
     world.start();
-    all_settled(&world);
-    deliver(&world);
-    world.condition(KIND, TRAIL, "Delivering", "True", "EventsArriving");
+    settle_stack(&world);
     ages_are_right(&world, began);
     let since = world.now();
     world.resyncs("GetTrailStatus", 2);
@@ -138,20 +134,19 @@ fn from_the_start(minutes: i64) {
 fn suddenly(minutes: i64) {
     let began = Timestamp::now();
     let world = stack("jump");
-    deliver(&world);
-    world.condition(KIND, TRAIL, "Delivering", "True", "EventsArriving");
+    settle_stack(&world);
     if minutes < 0 {
         // The cloud's time never falls behind what it made: first as far ahead.
         jump(&world, -minutes * MINUTE);
         world.resyncs("GetTrailStatus", 2);
         deliver(&world);
     }
-    all_settled(&world);
+    stack_settled(&world);
     world.resyncs("GetTrailStatus", 1);
     let since = world.now();
     jump(&world, minutes * MINUTE);
     world.resyncs("GetTrailStatus", 3);
-    for (kind, name) in [("AuditProject", PROJECT), ("AuditLogStore", STORE), (KIND, TRAIL)] {
+    for (kind, name) in STACK {
         well(&world, kind, name);
         for condition in world.conditions(kind, name) {
             assert_ne!(condition["reason"], "ClockSkew", "{condition}");

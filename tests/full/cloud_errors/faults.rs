@@ -6,9 +6,9 @@ use crate::matrix;
 use crate::points::Point;
 use crate::support::{ACCOUNT, CREDENTIALS, KEY, OTHER_ACCOUNT, SECRET, USER, World, wait};
 use crate::trail_support::{
-    KIND, PROJECT, STORE, TRAIL, apply_project, apply_store, apply_trail, copy_to, deliver, prepare, trail,
+    KIND, PROJECT, STACK, TRAIL, apply_stack, prepare, settle_stack, stack_settled, trail,
 };
-use crate::{all_settled, refuse, stack, well};
+use crate::{refuse, stack, well};
 
 const CREATES: [&str; 5] = [
     "CreateProject",
@@ -35,9 +35,7 @@ fn creation_survives(fault: &Value) {
     for nth in (1..40).step_by(2) {
         every(&world, fault, nth, 1);
     }
-    apply_project(&world);
-    apply_store(&world);
-    apply_trail(&world, &json!({"copyTo": copy_to()}));
+    apply_stack(&world);
     world.start();
     world.eventually("the faults were met", || {
         let faults = world.emulator.get("faults").unwrap();
@@ -50,7 +48,7 @@ fn creation_survives(fault: &Value) {
         if met >= 20 { Ok(()) } else { Err(met.to_string()) }
     });
     world.emulator.remove_faults().unwrap();
-    all_settled(&world);
+    stack_settled(&world);
     for action in CREATES {
         let made = world
             .journal(0)
@@ -65,9 +63,7 @@ fn creation_survives(fault: &Value) {
 /// In a settled stack, for a time that is longer than one visit: nothing is changed by it, and nothing is left of it.
 fn sync_survives(fault: &Value) {
     let world = stack("faulty");
-    deliver(&world);
-    world.condition(KIND, TRAIL, "Delivering", "True", "EventsArriving");
-    all_settled(&world);
+    settle_stack(&world);
     let since = world.now();
     every(&world, fault, 1, 60);
     world.eventually("the faults were met", || {
@@ -76,7 +72,7 @@ fn sync_survives(fault: &Value) {
         if met >= 30 { Ok(()) } else { Err(met.to_string()) }
     });
     world.emulator.remove_faults().unwrap();
-    for (kind, name) in [("AuditProject", PROJECT), ("AuditLogStore", STORE), (KIND, TRAIL)] {
+    for (kind, name) in STACK {
         well(&world, kind, name);
     }
     assert_eq!(world.writes(since), Vec::<String>::new(), "{}", world.report());
@@ -140,13 +136,13 @@ fn keys_that_change_are_used_without_a_restart() {
         "InvalidAccessKeyId.NotFound",
         "Specified access key is not found.",
     );
-    for (kind, name) in [("AuditProject", PROJECT), ("AuditLogStore", STORE), (KIND, TRAIL)] {
+    for (kind, name) in STACK {
         world.condition(kind, name, "Stalled", "True", "CredentialsInvalid");
         world.condition(kind, name, "Ready", "Unknown", "CredentialsInvalid");
     }
     world.emulator.remove_faults().unwrap();
     world.write_secret(CREDENTIALS, new_key, SECRET, true);
-    for (kind, name) in [("AuditProject", PROJECT), ("AuditLogStore", STORE), (KIND, TRAIL)] {
+    for (kind, name) in STACK {
         well(&world, kind, name);
     }
     world.resyncs("GetTrailStatus", 1);
@@ -171,7 +167,7 @@ fn keys_of_another_account_are_refused_and_nothing_is_written() {
     world.add_user(key, OTHER_ACCOUNT, "elsewhere", &everything);
     let since = world.now();
     world.write_secret(CREDENTIALS, key, SECRET, true);
-    for (kind, name) in [("AuditProject", PROJECT), ("AuditLogStore", STORE), (KIND, TRAIL)] {
+    for (kind, name) in STACK {
         let stalled = world.condition(kind, name, "Stalled", "True", "AccountChanged");
         let message = stalled["message"].as_str().unwrap();
         assert!(
@@ -193,7 +189,7 @@ fn keys_of_another_account_are_refused_and_nothing_is_written() {
         .collect();
     assert_eq!(tried, Vec::<String>::new(), "{}", world.report());
     world.write_secret(CREDENTIALS, KEY, SECRET, true);
-    for (kind, name) in [("AuditProject", PROJECT), ("AuditLogStore", STORE), (KIND, TRAIL)] {
+    for (kind, name) in STACK {
         well(&world, kind, name);
     }
     world.eventually("the trail is on again", || match trail(&world) {
@@ -246,7 +242,7 @@ fn hostile(text: &str) {
     ] {
         refuse(&world, Some(action), status, code, text);
     }
-    for (kind, name) in [("AuditProject", PROJECT), ("AuditLogStore", STORE), (KIND, TRAIL)] {
+    for (kind, name) in STACK {
         let told = world.eventually("an error is told", || {
             let conditions = world.conditions(kind, name);
             conditions
@@ -265,7 +261,7 @@ fn hostile(text: &str) {
     }
     // A code is a string of the cloud too.
     world.emulator.remove_faults().unwrap();
-    for (kind, name) in [("AuditProject", PROJECT), ("AuditLogStore", STORE), (KIND, TRAIL)] {
+    for (kind, name) in STACK {
         well(&world, kind, name);
     }
     let short: String = text.chars().take(2000).collect();

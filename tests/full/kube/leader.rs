@@ -9,10 +9,11 @@ use xtask::operator::{OperatorOptions, OperatorProcess};
 use xtask::process::Signal;
 use xtask::temp_dir::TempDir;
 
-use crate::stage::{created_once, settled};
+use crate::stage::created_once;
 use crate::support::{CLUSTER, DEADLINE, OPERATOR_NAMESPACE, Row, USER, World, tail_without_trace};
 use crate::trail_support::{
-    PROJECT, STORE, apply_project, apply_store, prepare, set_retention, until_retention,
+    PROJECT, STORE, apply_project, apply_stack, apply_store, prepare, set_retention, settle_stack,
+    until_retention,
 };
 
 /// There is one Lease in the operator's namespace, and the operator's rights name it.
@@ -129,7 +130,7 @@ fn a_killed_leader_is_followed_and_nothing_is_created_twice() {
     for action in ["CreateProject", "CreateLogStore", "CreateTrail"] {
         let world = World::new("fail-over");
         prepare(&world);
-        crate::stage::apply_stack(&world);
+        apply_stack(&world);
         let fault =
             json!({"match": {"action": action, "caller": USER, "nth": 1}, "fault": {"kind": "hold-after"}});
         world.emulator.add_fault(&fault).unwrap();
@@ -141,7 +142,7 @@ fn a_killed_leader_is_followed_and_nothing_is_created_twice() {
         first.operator.kill().unwrap();
         world.emulator.remove_faults().unwrap();
         second.until_leads(&world);
-        settled(&world);
+        settle_stack(&world);
         created_once(&world);
     }
 }

@@ -3,9 +3,11 @@
 use ramtrail::aliyun::LogStoreName;
 use serde_json::json;
 
-use crate::stage::{OBJECTS, at_rest, changes, created_once, settled, store_at_rest};
+use crate::stage::{OBJECTS, at_rest, changes, created_once, store_at_rest};
 use crate::support::{USER, World, project_spec, wait};
-use crate::trail_support::{PROJECT, STORE, TRAIL, apply_project, apply_store, project, trail};
+use crate::trail_support::{
+    PROJECT, STORE, TRAIL, apply_project, apply_stack, apply_store, project, settle_stack, trail,
+};
 
 #[test]
 fn what_is_deleted_while_the_operator_is_down_is_settled_when_it_comes() {
@@ -109,7 +111,7 @@ fn endless_words_of_the_cloud_fail_no_status_write() {
 fn real_conflicts_repeat_only_the_write_to_the_api_server() {
     use xtask::api_proxy::{Fault, Matching};
     let mut world = crate::stage::world("busy");
-    crate::stage::apply_stack(&world);
+    apply_stack(&world);
     let faults: Vec<(&str, &str, u64)> = OBJECTS
         .iter()
         .map(|(kind, plural, name)| {
@@ -135,7 +137,7 @@ fn real_conflicts_repeat_only_the_write_to_the_api_server() {
     }
     assert!(bumps >= 24, "{bumps} writes\n{}", world.report());
     world.proxy().clear();
-    settled(&world);
+    settle_stack(&world);
     let conflicts = world
         .proxy()
         .journal(0)

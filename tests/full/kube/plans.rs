@@ -9,7 +9,8 @@ use serde::Deserialize;
 use serde_json::json;
 use xtask::api_proxy::{Fault, Matching, Planned};
 
-use crate::stage::{apply_stack, created_once, settled, world};
+use crate::stage::{created_once, world};
+use crate::trail_support::{apply_stack, settle_stack};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,7 +34,7 @@ fn run(path: &Path) {
     let ids = world.proxy().add_plan(&plan.faults);
     apply_stack(&world);
     world.start();
-    settled(&world);
+    settle_stack(&world);
     // A fault that nothing meets proves nothing.
     for (id, planned) in ids.into_iter().zip(&plan.faults) {
         world.eventually(&format!("the fault is met: {}", json!(planned)), || {
@@ -47,7 +48,7 @@ fn run(path: &Path) {
         });
     }
     world.proxy().clear();
-    settled(&world);
+    settle_stack(&world);
     created_once(&world);
 }
 
@@ -170,6 +171,6 @@ fn random_faults_and_restarts() {
         world.start();
     }
     world.proxy().clear();
-    settled(&world);
+    settle_stack(&world);
     created_once(&world);
 }

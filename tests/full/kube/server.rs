@@ -11,9 +11,11 @@ use xtask::control_plane::{ControlPlane, Options};
 use xtask::kubectl::Kubectl;
 use xtask::process::Signal;
 
-use crate::stage::{apply_stack, changes, created_once, settled};
+use crate::stage::{changes, created_once};
 use crate::support::{DEADLINE, World, api_server, give_rights};
-use crate::trail_support::{PROJECT, STORE, apply_project, apply_store, prepare, until_retention};
+use crate::trail_support::{
+    PROJECT, STORE, apply_project, apply_stack, apply_store, prepare, settle_stack, until_retention,
+};
 
 struct Plane {
     control_plane: ControlPlane,
@@ -81,7 +83,7 @@ fn the_api_server_is_restarted() {
         }
     });
     plane.control_plane.restart_apiserver().unwrap();
-    settled(&world);
+    settle_stack(&world);
     created_once(&world);
     let since = world.now();
     plane.control_plane.apiserver().kill().unwrap();
@@ -90,7 +92,7 @@ fn the_api_server_is_restarted() {
     plane.control_plane.restart_apiserver().unwrap();
     world.patch_spec("AuditLogStore", STORE, &json!({"retentionDays": 60}));
     until_retention(&world, 60);
-    settled(&world);
+    settle_stack(&world);
     assert_eq!(world.writes(since), ["UpdateLogStore"], "{}", world.report());
     assert_eq!(
         world.logs().matches("ramtrail starts").count(),
@@ -125,7 +127,7 @@ fn the_api_server_hangs() {
         "nothing is created that could not be noted before"
     );
     plane.control_plane.apiserver().signal(Signal::Cont).unwrap();
-    settled(&world);
+    settle_stack(&world);
     created_once(&world);
 }
 
@@ -274,7 +276,7 @@ fn a_namespace_is_deleted_and_made_again() {
     prepare(&world);
     apply_stack(&world);
     world.start();
-    settled(&world);
+    settle_stack(&world);
     created_once(&world);
     let since = world.now();
     world.delete_namespace();
@@ -300,7 +302,7 @@ fn a_namespace_is_deleted_and_made_again() {
         true,
     );
     apply_stack(&world);
-    settled(&world);
+    settle_stack(&world);
     let created: Vec<String> = world
         .writes(since)
         .into_iter()

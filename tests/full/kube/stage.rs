@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{World, wait};
 use crate::trail_support::{
-    CALLS, PROJECT, STORE, TRAIL, apply_project, apply_store, apply_trail, copy_to, deliver, prepare,
+    CALLS, PROJECT, STORE, TRAIL, apply_project, apply_stack, apply_store, prepare, settle_stack,
 };
 
 /// The objects of the stack: kind, plural name, name.
@@ -25,19 +25,12 @@ pub fn world(purpose: &str) -> World {
     world
 }
 
-/// Applies the whole stack.
-pub fn apply_stack(world: &World) {
-    apply_project(world);
-    apply_store(world);
-    apply_trail(world, &json!({"copyTo": copy_to()}));
-}
-
 /// The whole stack at rest.
 pub fn at_rest(purpose: &str) -> World {
     let mut world = world(purpose);
     apply_stack(&world);
     world.start();
-    settled(&world);
+    settle_stack(&world);
     world
 }
 
@@ -50,18 +43,6 @@ pub fn store_at_rest(purpose: &str) -> World {
     world.settled("AuditProject", PROJECT);
     world.settled("AuditLogStore", STORE);
     world
-}
-
-/// Waits until the whole stack is as its specs say, and events arrive.
-pub fn settled(world: &World) {
-    for (kind, _, name) in OBJECTS {
-        world.settled(kind, name);
-    }
-    deliver(world);
-    world.condition("RamTrail", TRAIL, "Delivering", "True", "EventsArriving");
-    for (kind, _, name) in OBJECTS {
-        world.settled(kind, name);
-    }
 }
 
 /// The changes of the operator so far, sorted.

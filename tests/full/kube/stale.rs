@@ -4,11 +4,9 @@
 use serde_json::{Value, json};
 use xtask::api_proxy::{Fault, Matching};
 
-use crate::stage::{
-    OBJECTS, apply_stack, at_rest, created_once, exists, list, settled, store_at_rest, world,
-};
+use crate::stage::{OBJECTS, at_rest, created_once, exists, list, store_at_rest, world};
 use crate::support::World;
-use crate::trail_support::{PROJECT, STORE, TRAIL, until_retention, until_trail};
+use crate::trail_support::{PROJECT, STORE, TRAIL, apply_stack, settle_stack, until_retention, until_trail};
 
 /// Answers lists with old ones, and freezes watches.
 fn time_travel(world: &World, old: &[(&str, Value)]) {
@@ -51,7 +49,7 @@ fn a_reduction_that_was_taken_back_is_not_carried_out() {
     let mut world = at_rest("taken-back");
     world.patch_spec("AuditLogStore", STORE, &json!({"retentionDays": 90}));
     until_retention(&world, 90);
-    settled(&world);
+    settle_stack(&world);
     world.kill();
     world.patch_spec("AuditLogStore", STORE, &json!({"retentionDays": 7}));
     world.patch_spec("RamTrail", TRAIL, &json!({"events": "Write"}));
@@ -74,7 +72,7 @@ fn a_reduction_that_was_taken_back_is_not_carried_out() {
         .collect();
     assert_eq!(reducing, Vec::<String>::new(), "{}", world.report());
     catch_up(&world);
-    settled(&world);
+    settle_stack(&world);
     until_retention(&world, 90);
     until_trail(&world, "all events", |trail| {
         trail.event_rw.as_deref() == Some("All")
@@ -90,13 +88,13 @@ fn a_list_from_before_everything_creates_nothing_again() {
         .map(|(_, plural, _)| (*plural, list(&world, plural)))
         .collect();
     world.start();
-    settled(&world);
+    settle_stack(&world);
     world.kill();
     time_travel(&world, &old);
     world.start();
     world.resyncs("GetProject", 3);
     catch_up(&world);
-    settled(&world);
+    settle_stack(&world);
     created_once(&world);
 }
 

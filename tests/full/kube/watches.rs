@@ -6,11 +6,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use xtask::api_proxy::{Fault, Matching};
 
-use crate::stage::{
-    apply_stack, at_rest, changes, created_once, settled, store_at_rest, tear_out, uid, world,
-};
+use crate::stage::{at_rest, changes, created_once, store_at_rest, tear_out, uid, world};
 use crate::support::{CREDENTIALS, World};
-use crate::trail_support::{STORE, apply_store, until_retention};
+use crate::trail_support::{STORE, apply_stack, apply_store, settle_stack, until_retention};
 
 /// The lists that the operator asked for after a request.
 fn lists(world: &World, since: u64) -> usize {
@@ -88,7 +86,7 @@ fn under_frozen_watches_nothing_is_undone_and_then_everything_is_seen() {
     world.proxy().remove(freeze);
     world.proxy().cut(Matching::watches());
     until_retention(&world, 60);
-    settled(&world);
+    settle_stack(&world);
     assert_eq!(later(&world, since), ["UpdateLogStore"], "{}", world.report());
     world.nothing_was_reduced();
 }
@@ -129,7 +127,7 @@ fn while_its_own_writes_are_not_shown_nothing_is_created_twice() {
     );
     world.proxy().remove(freeze);
     world.proxy().cut(Matching::watches());
-    settled(&world);
+    settle_stack(&world);
     created_once(&world);
 }
 
@@ -180,7 +178,7 @@ fn watches_that_break_again_and_again_lose_nothing() {
         world.proxy().cut(Matching::watches());
         sleep(Duration::from_millis(150));
     }
-    settled(&world);
+    settle_stack(&world);
     created_once(&world);
 }
 

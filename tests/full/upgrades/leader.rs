@@ -12,8 +12,10 @@ use xtask::temp_dir::TempDir;
 
 use crate::release::{Installation, RELEASE, earlier};
 use crate::support::{self, DEADLINE, OPERATOR_NAMESPACE, USER, World, wait};
-use crate::trail_support::{STORE, TRAIL, set_retention, until_retention, until_trail};
-use crate::{STACK, Version, apply_stack, chart, identities, mutating, settled};
+use crate::trail_support::{
+    STACK, STORE, TRAIL, apply_stack, set_retention, settle_stack, until_retention, until_trail,
+};
+use crate::{Version, chart, identities, mutating};
 use ramtrail::aliyun::action_trail::TrailState;
 
 /// The times of both charts.
@@ -150,7 +152,7 @@ fn two_replicas_are_rolled_and_killed_and_the_next_leads_within_the_lease() {
         let mut old_leader = Replica::start(&it, earlier);
         old_leader.until_leads(&it.world);
         let mut old_standby = Replica::standby(&it, earlier);
-        settled(&it.world);
+        settle_stack(&it.world);
         let (before, since) = (identities(&it.world), it.world.now());
 
         it.helm.upgrade(&chart());
@@ -179,7 +181,7 @@ fn two_replicas_are_rolled_and_killed_and_the_next_leads_within_the_lease() {
             took - released
         );
         assert!(looks <= 2, "{looks} looks at a lease that was given back");
-        settled(&it.world);
+        settle_stack(&it.world);
         let calls = mutating(&it.world, since);
         assert_eq!(calls, Vec::<String>::new(), "{}", it.world.report());
         assert_eq!(identities(&it.world), before, "{}", it.world.report());
@@ -210,7 +212,7 @@ fn two_replicas_are_rolled_and_killed_and_the_next_leads_within_the_lease() {
         until_trail(&it.world, "the next leader heals", |trail| {
             trail.state() == TrailState::Enable
         });
-        settled(&it.world);
+        settle_stack(&it.world);
         it.world.nothing_was_reduced();
     }
 }
@@ -222,7 +224,7 @@ fn an_earlier_leader_that_was_frozen_during_the_upgrade_makes_no_mutating_call_w
         let it = two_replicas(&version, "frozen");
         let mut frozen = Replica::start(&it, earlier);
         frozen.until_leads(&it.world);
-        settled(&it.world);
+        settle_stack(&it.world);
         it.helm.upgrade(&chart());
         let heir = Replica::standby(&it, same);
         set_retention(&it.world, 7);

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::release::{Installation, earlier};
 use crate::support::World;
-use crate::{STACK, Version, apply_stack, chart, identities, mutating, settled};
+use crate::trail_support::{STACK, apply_stack, settle_stack};
+use crate::{Version, chart, identities, mutating};
 
 /// Visits to each object after which a version is judged.
 const VISITS: usize = 3;
@@ -20,7 +21,7 @@ fn an_upgrade_and_a_rollback_change_nothing_in_the_cloud_and_lose_no_object() {
         apply_stack(&it.world);
         let options = earlier(it.operator());
         it.world.start_as(&options);
-        settled(&it.world);
+        settle_stack(&it.world);
         keep(&version, &it.world);
         let (before, kinds, installed) = (identities(&it.world), it.kinds(), it.installed());
         let since = it.world.now();
@@ -76,7 +77,7 @@ fn visited(world: &World) {
     for action in ["GetProject", "GetLogStore", "GetTrailStatus"] {
         world.resyncs(action, VISITS);
     }
-    settled(world);
+    settle_stack(world);
 }
 
 /// Keeps what this version stored, when the environment asks for it.

@@ -7,8 +7,8 @@ use xtask::kubectl::Kubectl;
 
 use crate::release::{CRDS, Installation, RELEASE};
 use crate::support::{OPERATOR_NAMESPACE, World};
-use crate::trail_support::{TRAIL, trail};
-use crate::{STACK, apply_stack, chart, identities, mutating, settled};
+use crate::trail_support::{STACK, TRAIL, apply_stack, settle_stack, trail};
+use crate::{chart, identities, mutating};
 use ramtrail::aliyun::action_trail::TrailState;
 
 const PAGE: &str = "docs/uninstall.md";
@@ -20,7 +20,7 @@ fn installed(purpose: &str) -> Installation {
     apply_stack(&it.world);
     let options = it.operator();
     it.world.start_as(&options);
-    settled(&it.world);
+    settle_stack(&it.world);
     it
 }
 
@@ -45,7 +45,7 @@ fn install(it: &mut Installation) {
 fn declared_again_nothing_is_written(it: &mut Installation, since: u64) {
     install(it);
     apply_stack(&it.world);
-    settled(&it.world);
+    settle_stack(&it.world);
     let calls = mutating(&it.world, since);
     assert_eq!(calls, Vec::<String>::new(), "{}", it.world.report());
 }
@@ -133,7 +133,7 @@ fn objects_first_then_the_release_leaves_the_kinds_and_the_cloud() {
     let since = it.world.now();
     install(&mut it);
     apply_stack(&it.world);
-    settled(&it.world);
+    settle_stack(&it.world);
     let calls = it.world.writes(since);
     assert!(!calls.iter().any(|call| call.starts_with("Create")), "{calls:?}");
     cloud_is_whole(&it.world);
@@ -170,7 +170,7 @@ fn the_release_first_leaves_all_objects_and_the_next_installation_goes_on_with_t
     for action in ["GetProject", "GetLogStore", "GetTrailStatus"] {
         it.world.resyncs(action, 3);
     }
-    settled(&it.world);
+    settle_stack(&it.world);
     assert_eq!(identities(&it.world), before, "{}", it.world.report());
     let calls = mutating(&it.world, since);
     assert_eq!(calls, Vec::<String>::new(), "{}", it.world.report());
