@@ -1,7 +1,7 @@
 # The operator alone: one static binary and the authorities it trusts; no shell, no user but a number.
 #
 # The first stage is what `cargo xtask image` does without a daemon: it hands its own folder in as the context `build`.
-ARG RUST=1.95
+ARG RUST=1.95.0
 FROM --platform=$BUILDPLATFORM rust:${RUST}-bookworm AS build
 ARG TARGETARCH
 RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv

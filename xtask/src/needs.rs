@@ -1,12 +1,14 @@
 //! What checks need besides the workspace, by name: programs from Go modules and from crates, and the Python SDKs.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::str::FromStr;
 
-use anyhow::{Error, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 
 use crate::assets::{self, Tool};
 use crate::crates::{self, Program};
+use crate::process::output;
 use crate::python::Python;
 
 /// Something that is made once into the cache.
@@ -18,6 +20,10 @@ pub enum Need {
     Program(Program),
     /// The official Python SDKs.
     Sdks,
+    /// What the image's binaries are built with.
+    ImageTools,
+    /// The program that puts images together; it is the system's own.
+    Buildah,
 }
 
 impl Need {
@@ -28,7 +34,7 @@ impl Need {
         Self::Tool(Tool::Kubectl),
         Self::Tool(Tool::KubeControllerManager),
     ];
-    const OTHERS: [Self; 9] = [
+    const OTHERS: [Self; 11] = [
         Self::Tool(Tool::Helm),
         Self::Sdks,
         Self::Tool(Tool::Actionlint),
@@ -38,6 +44,8 @@ impl Need {
         Self::Program(Program::CargoDeny),
         Self::Program(Program::Mdbook),
         Self::Program(Program::CargoAuditable),
+        Self::ImageTools,
+        Self::Buildah,
     ];
 
     /// All, with what most commands need in front.
@@ -51,18 +59,28 @@ impl Need {
             Self::Tool(tool) => tool.name(),
             Self::Program(program) => program.name(),
             Self::Sdks => "python-sdks",
+            Self::ImageTools => "image-tools",
+            Self::Buildah => "buildah",
         }
     }
 
     /// Makes it if it is not there; where it is.
     ///
     /// # Errors
-    /// Fails as [`assets::ensure`], [`crates::ensure`] and [`Python::ensure`].
+    /// Fails as [`assets::ensure`], [`crates::ensure`] and [`Python::ensure`]; buildah is not made, but must be there.
     pub fn meet(self) -> Result<PathBuf> {
         match self {
             Self::Tool(tool) => assets::ensure(tool),
             Self::Program(program) => crates::ensure(program),
             Self::Sdks => Ok(PathBuf::from(Python::ensure()?.command().get_program())),
+            Self::ImageTools => Ok(Python::for_image()?.programs().to_owned()),
+            Self::Buildah => {
+                let program = PathBuf::from("buildah");
+                output(Command::new(&program).arg("--version")).context(
+                    "buildah is missing: install it (Debian's package buildah), or build the Dockerfile with another tool",
+                )?;
+                Ok(program)
+            }
         }
     }
 }

@@ -30,11 +30,19 @@ impl Python {
         )
     }
 
+    /// The environment for `tools/image/requirements.txt`; makes it if it is not in the cache.
+    ///
+    /// # Errors
+    /// Fails as [`Python::ensure`].
+    pub fn for_image() -> Result<Self> {
+        Self::with("tools/image/requirements.txt", "what the image is built with")
+    }
+
     /// The environment for a list of the checkout, whose packages are called `what` on the terminal.
     ///
     /// # Errors
     /// Fails if Python 3 with `venv` is missing or a package cannot be installed.
-    pub fn with(requirements: &str, what: &str) -> Result<Self> {
+    fn with(requirements: &str, what: &str) -> Result<Self> {
         let requirements = root().join(requirements);
         let list =
             fs::read(&requirements).with_context(|| format!("cannot read {}", requirements.display()))?;

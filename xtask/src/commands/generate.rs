@@ -150,32 +150,42 @@ fn crds() -> Result<Files> {
     Ok(files)
 }
 
+/// What files made from the chart begin with.
+const HEAD: &str = "# Made from charts/ramtrail by `cargo xtask generate`; changes belong there.\n";
+
 /// The chart with its default values: as one file, and as the resources that kustomizations are made of.
 fn manifests() -> Result<Files> {
-    let Some(chart) = chart_folder() else {
+    if chart_folder().is_none() {
         return Ok(Files::new());
-    };
-    let helm = assets::ensure(Tool::Helm)?;
-    let render = |more: &[&str]| {
-        let mut command = Command::new(&helm);
-        command
-            .current_dir(root())
-            .args(["template", "ramtrail"])
-            .arg(&chart)
-            .args(["--namespace", NAMESPACE, "--skip-tests"])
-            .args(more);
-        output(&mut command)
-    };
-    let head = "# Made from charts/ramtrail by `cargo xtask generate`; changes belong there.\n";
-    let namespace = format!("---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: {NAMESPACE}\n");
-    let all = format!("{head}{namespace}{}", render(&[])?);
-    let operator = format!("{head}{namespace}{}", render(&["--set=crds.enabled=false"])?);
-    let crds = format!("{head}{}", render(&["--show-only=templates/crds.yaml"])?);
+    }
+    let operator = format!("{}{}", before_rendered(), render(&["--set=crds.enabled=false"])?);
+    let crds = format!("{HEAD}{}", render(&["--show-only=templates/crds.yaml"])?);
     Ok(Files::from([
-        (PathBuf::from("deploy/install.yaml"), all),
+        (PathBuf::from("deploy/install.yaml"), install_manifest(None)?),
         (PathBuf::from("deploy/base/ramtrail.yaml"), operator),
         (PathBuf::from("deploy/crds/crds.yaml"), crds),
     ]))
+}
+
+/// `deploy/install.yaml`, with the image in another repository if one is named.
+pub(crate) fn install_manifest(repository: Option<&str>) -> Result<String> {
+    let set = repository.map(|name| format!("--set-string=image.repository={name}"));
+    let more: Vec<&str> = set.iter().map(String::as_str).collect();
+    Ok(format!("{}{}", before_rendered(), render(&more)?))
+}
+
+fn before_rendered() -> String {
+    format!("{HEAD}---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: {NAMESPACE}\n")
+}
+
+fn render(more: &[&str]) -> Result<String> {
+    let mut command = Command::new(assets::ensure(Tool::Helm)?);
+    command
+        .current_dir(root())
+        .args(["template", "ramtrail", "charts/ramtrail"])
+        .args(["--namespace", NAMESPACE, "--skip-tests"])
+        .args(more);
+    output(&mut command)
 }
 
 /// The chart's README, from the comments of its values.
