@@ -234,6 +234,16 @@ impl World {
 
     /// Starts the operator, or starts it again.
     pub fn start(&mut self) {
+        self.operator = Some(OperatorProcess::start(&self.arguments()).unwrap());
+    }
+
+    /// The same with another binary than the checkout's.
+    pub fn start_program(&mut self, program: &Path) {
+        let options = self.arguments().program(program);
+        self.operator = Some(OperatorProcess::start(&options).unwrap());
+    }
+
+    fn arguments(&self) -> OperatorOptions {
         let defaults = [
             "--resync-interval=2s",
             "--poll-interval=1s",
@@ -260,7 +270,7 @@ impl World {
         for option in &self.options {
             options = options.arg(option);
         }
-        self.operator = Some(OperatorProcess::start(&options).unwrap());
+        options
     }
 
     /// Starts the operator with exactly these arguments and this environment.

@@ -93,6 +93,8 @@ enum Part {
     Upgrades,
     /// Long tier: real Argo CD syncs, judges, prunes, moves and deletes our objects from a Git repository
     ArgoCd,
+    /// Long tier: what a release publishes is made, and its image's own binary does the work
+    Image,
     /// Long tier: churn over many accounts; nothing grows, nobody slows another
     Soak,
 }
@@ -111,7 +113,7 @@ impl Part {
         Self::Docs,
     ];
     /// The long tier.
-    const LONG: [Self; 11] = [
+    const LONG: [Self; 12] = [
         Self::Model,
         Self::DocsCommands,
         Self::Crash,
@@ -122,13 +124,14 @@ impl Part {
         Self::Alerts,
         Self::Upgrades,
         Self::ArgoCd,
+        Self::Image,
         Self::Soak,
     ];
     /// Parts that wait for the clock much of the time: those of one row run side by side, as far as they are chosen.
     const SIDE_BY_SIDE: [&[Self]; 3] = [
         &[Self::Lifecycle, Self::CloudErrors],
         &[Self::Flips, Self::KubeFaults, Self::Alerts],
-        &[Self::Upgrades, Self::ArgoCd],
+        &[Self::Upgrades, Self::ArgoCd, Self::Image],
     ];
 
     /// Runs behind all parts that come after it: it never waits, and at the lowest priority takes what they leave.
@@ -170,6 +173,7 @@ impl Part {
             Self::Soak => Some("soak"),
             Self::Upgrades => Some("upgrades"),
             Self::ArgoCd => Some("argo_cd"),
+            Self::Image => Some("image"),
             _ => None,
         }
     }
@@ -223,6 +227,7 @@ impl Part {
             | Self::Alerts
             | Self::Upgrades
             | Self::ArgoCd
+            | Self::Image
             | Self::Soak => counted(&mut self.prepared(shared)?, ""),
         }
     }
@@ -242,6 +247,11 @@ impl Part {
                 Need::Tool(Tool::Helm),
             ],
             Self::Alerts => &[Need::Tool(Tool::Promtool)],
+            Self::Image => &[
+                Need::Tool(Tool::Helm),
+                Need::Program(Program::CargoAuditable),
+                Need::ImageTools,
+            ],
             _ => &[],
         };
         let plane: &[Need] = if matches!(self, Self::Tests | Self::ApiServer | Self::DocsCommands)
@@ -479,6 +489,14 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         built: None,
         control_plane: None,
     };
+    // Told at once: an hour later it would cost the whole run.
+    if parts.contains(&Part::Image)
+        && let Err(error) = Need::Buildah.meet()
+    {
+        let text = format!("the part image cannot run, and none of the others was begun: {error:#}");
+        terminal::line(&terminal::paint(Style::Bad, text));
+        return ExitCode::FAILURE;
+    }
     let has_matrix = parts.iter().any(|part| part.program().is_some());
     let told = format!(
         "{} of the matrices, seed {}; the same again: --share {} --seed {}",
