@@ -14,6 +14,8 @@ mod trail_support;
 
 #[path = "alerts/dashboard.rs"]
 mod dashboard;
+#[path = "alerts/demo.rs"]
+mod demo;
 #[path = "alerts/recording.rs"]
 mod recording;
 #[path = "alerts/rules.rs"]

@@ -29,6 +29,11 @@ impl Recording {
     /// Reads an exposition that was scraped just now from the Pod of this number.
     pub fn new(text: &str, pod: u32) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        Self::at(text, pod, now.as_secs_f64())
+    }
+
+    /// The same, scraped then: in seconds since the epoch.
+    pub fn at(text: &str, pod: u32, at: f64) -> Self {
         let mut types = BTreeMap::new();
         let mut samples = BTreeMap::new();
         for line in text.lines().filter(|line| !line.is_empty()) {
@@ -48,10 +53,7 @@ impl Recording {
             samples.insert(scraped(name, labels, pod), (kind, value.parse().unwrap()));
         }
         assert!(samples.len() > 50, "{text}");
-        Self {
-            at: now.as_secs_f64(),
-            samples,
-        }
+        Self { at, samples }
     }
 
     /// Values of a metric, each with its series.

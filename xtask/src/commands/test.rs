@@ -246,7 +246,7 @@ impl Part {
                 Need::Tool(Tool::Redis),
                 Need::Tool(Tool::Helm),
             ],
-            Self::Alerts => &[Need::Tool(Tool::Promtool)],
+            Self::Alerts => &[Need::Tool(Tool::Promtool), Need::Sdks],
             Self::Image => &[
                 Need::Tool(Tool::Helm),
                 Need::Program(Program::CargoAuditable),

@@ -25,6 +25,7 @@ use xtask::operator::OperatorProcess;
 use xtask::python::Python;
 use xtask::temp_dir::TempDir;
 use xtask::terminal::{self, Style};
+use xtask::wait::{self, Probe};
 use xtask::workspace::{cargo, random_hex, root, write_private};
 
 use conditions::Watch;
@@ -54,11 +55,16 @@ pub(crate) struct Args {
     /// Use this cluster instead of a throw-away one; deploy/install.yaml stays in it
     #[arg(long, value_name = "PATH")]
     kubeconfig: Option<PathBuf>,
+    /// Keep what the operator's /metrics said, before the attack and after it, as files of this folder
+    #[arg(long, value_name = "FOLDER", hide = true)]
+    record: Option<PathBuf>,
 }
 
 /// Everything that runs.
 struct Stage {
     operator: OperatorProcess,
+    /// Where it tells its metrics.
+    metrics: String,
     sdk: Sdk,
     emulator: EmulatorProcess,
     kubectl: Kubectl,
@@ -77,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     build()?;
     let start = Instant::now();
     let mut stage = set_up(args)?;
-    if let Err(error) = tell(&mut stage) {
+    if let Err(error) = tell(&mut stage, args.record.as_deref()) {
         // What the operator says of it is gone with its folder.
         terminal::heading("The end of the operator's log");
         terminal::line(&stage.operator.log_tail(20).replace('\n', "\n  "));
@@ -99,12 +105,77 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// The story, once the stage is set.
-fn tell(stage: &mut Stage) -> Result<()> {
+fn tell(stage: &mut Stage, record: Option<&Path>) -> Result<()> {
+    let keep = |name: &str, text: &str| match record {
+        Some(folder) => {
+            let path = folder.join(name);
+            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+        }
+        None => Ok(()),
+    };
     apply_example(stage)?;
+    let delivering = stage.metrics()?;
+    keep("delivering", &delivering)?;
     let calls = people::call_the_cloud(stage)?;
     people::follow_the_events(stage, &calls)?;
     show_table(stage)?;
-    people::attack(stage)
+    if record.is_some() {
+        keep("healthy", &proved_again(stage, &delivering)?)?;
+    }
+    people::attack(stage)?;
+    if record.is_some() {
+        // The next look at the trail says so.
+        let text = metrics_when(stage, "the trail is seen to log again", |text| {
+            let logs = value(text, "ramtrail_trail_logging{");
+            logs.first().is_some_and(|logs| *logs > 0.5)
+        })?;
+        keep("repaired", &text)?;
+        keep("afterwards", &proved_again(stage, &text)?)?;
+    }
+    Ok(())
+}
+
+impl Stage {
+    /// What the operator's `/metrics` says.
+    fn metrics(&self) -> Result<String> {
+        let answer = ureq::get(&self.metrics).call();
+        let mut answer = answer.with_context(|| format!("{} does not answer", self.metrics))?;
+        Ok(answer.body_mut().read_to_string()?)
+    }
+}
+
+/// The metrics once delivery was proved again since these, and an event seen: from two that are the same nobody could tell that
+/// things go on.
+fn proved_again(stage: &Stage, before: &str) -> Result<String> {
+    let moments = |text: &str| {
+        let proof = value(text, "ramtrail_trail_canary_last_success_timestamp_seconds{");
+        let event = value(text, "ramtrail_trail_last_event_timestamp_seconds{");
+        [proof, event].concat()
+    };
+    let before = moments(before);
+    metrics_when(stage, "delivery is proved again", |text| {
+        let now = moments(text);
+        now.len() == before.len() && now.iter().zip(&before).all(|(now, was)| now > was)
+    })
+}
+
+/// The values of the series that begin so.
+fn value(text: &str, series: &str) -> Vec<f64> {
+    let lines = text.lines().filter(|line| line.starts_with(series));
+    lines
+        .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
+        .collect()
+}
+
+fn metrics_when(stage: &Stage, what: &str, wanted: impl Fn(&str) -> bool) -> Result<String> {
+    wait::until(what, DEADLINE, Duration::from_millis(500), || {
+        let text = stage.metrics()?;
+        Ok(if wanted(&text) {
+            Probe::Done(text)
+        } else {
+            Probe::Pending("the metrics do not say so yet".to_owned())
+        })
+    })
 }
 
 /// With cargo's own progress: the first build takes minutes.
@@ -143,13 +214,15 @@ fn set_up(args: &Args) -> Result<Stage> {
     step(start, &cloud);
 
     let start = Instant::now();
-    let operator = start_operator(&kubectl, &manifest, &emulator, dir.path())?;
+    let listen = format!("127.0.0.1:{}", free_port()?);
+    let operator = start_operator(&kubectl, &manifest, &emulator, &listen, dir.path())?;
     step(
         start,
         "the operator, started as its Deployment says, with its own ServiceAccount's token",
     );
     Ok(Stage {
         operator,
+        metrics: format!("http://{listen}/metrics"),
         sdk,
         emulator,
         kubectl,
@@ -217,16 +290,16 @@ fn start_operator(
     kubectl: &Kubectl,
     manifest: &Manifest,
     emulator: &EmulatorProcess,
+    listen: &str,
     dir: &Path,
 ) -> Result<OperatorProcess> {
     let namespace = manifest.namespace()?;
     let kubeconfig = dir.join("operator.kubeconfig");
     kubectl.write_service_account_kubeconfig(&kubeconfig, namespace, manifest.service_account()?)?;
     let endpoint = emulator.url();
-    let listen = format!("127.0.0.1:{}", free_port()?);
     let replaced = [
         ("--cloud-endpoint", endpoint.as_str()),
-        ("--http-listen", listen.as_str()),
+        ("--http-listen", listen),
         ("--log-format", "text"),
         ("--resync-interval", "20s"),
         ("--poll-interval", "3s"),
@@ -392,6 +465,7 @@ fn show_table(stage: &Stage) -> Result<()> {
 fn stay(stage: &mut Stage, is_their_cluster: bool) -> Result<()> {
     let Stage {
         operator,
+        metrics,
         emulator,
         kubectl,
         seed,
@@ -415,6 +489,7 @@ fn stay(stage: &mut Stage, is_their_cluster: bool) -> Result<()> {
             "the operator's log",
             format!("tail -f {}", operator.log_file().display()),
         ),
+        ("the operator's metrics", metrics.clone()),
         ("the cloud", emulator.url()),
         (
             "kubectl, if you have none",
