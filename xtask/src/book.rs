@@ -2,7 +2,8 @@
 //!
 //! A block of commands is a fence `sh`. It runs as it stands, unless the comment `<!-- not run: WHY -->` stands right
 //! above it. What only sets the stage for the others stands in a comment, fence and all: it runs, and no reader sees it.
-//! Pages of the book link only to each other: what else there is in the checkout they name as code.
+//! A fence `text` with the comment `<!-- shows -->` right above it, the next one after a fence `sh`, is what that block has
+//! to print ([`Block::check`]). Pages of the book link only to each other: what else there is in the checkout they name as code.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -23,8 +24,12 @@ const OTHERS: [&str; 4] = [
     "charts/ramtrail/README.md",
 ];
 /// Languages of fences. Every fence says what it holds: `text` is output or anything else that nobody runs.
-const LANGUAGES: [&str; 7] = ["sh", "text", "yaml", "json", "promql", "rust", "lua"];
+/// `sls` is a search of Log Service, run by a test of the page.
+const LANGUAGES: [&str; 8] = ["sh", "text", "yaml", "json", "promql", "rust", "lua", "sls"];
 const NOT_RUN: &str = "<!-- not run: ";
+const SHOWS: &str = "<!-- shows -->";
+/// In what is shown: any text within a line, or as a line of its own any number of lines.
+const ANYTHING: &str = "...";
 
 /// A document.
 #[derive(Clone, Debug)]
@@ -46,6 +51,54 @@ pub struct Block {
     pub text: String,
     /// Why it is not run, if the page says so.
     pub not_run: Option<String>,
+    /// What it prints, if the page says so.
+    pub shows: Option<String>,
+}
+
+impl Block {
+    /// Whether it is a block of commands that are run.
+    pub fn runs(&self) -> bool {
+        self.language == "sh" && self.not_run.is_none()
+    }
+
+    /// Whether this printed what the page shows: every line of it, in this order, and no other. `...` stands for any text within
+    /// a line, and on a line of its own for any number of lines; runs of blanks are as good as one.
+    ///
+    /// # Errors
+    /// Fails with both texts if it did not.
+    pub fn check(&self, printed: &str) -> Result<()> {
+        let Some(shows) = &self.shows else { return Ok(()) };
+        let lines = |text: &str| -> Vec<String> {
+            let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+            text.lines().map(words).filter(|line| !line.is_empty()).collect()
+        };
+        if all_shown(&lines(shows), &lines(printed)) {
+            return Ok(());
+        }
+        bail!("the page shows\n{shows}but this was printed\n{printed}")
+    }
+}
+
+fn all_shown(shows: &[String], printed: &[String]) -> bool {
+    let Some((first, rest)) = shows.split_first() else {
+        return printed.is_empty();
+    };
+    if first == ANYTHING {
+        return (0..=printed.len()).any(|skipped| all_shown(rest, &printed[skipped..]));
+    }
+    printed
+        .split_first()
+        .is_some_and(|(line, others)| line_shown(first, line) && all_shown(rest, others))
+}
+
+fn line_shown(shows: &str, line: &str) -> bool {
+    let Some((before, after)) = shows.split_once(ANYTHING) else {
+        return shows == line;
+    };
+    line.strip_prefix(before).is_some_and(|rest| {
+        let mut ends = rest.char_indices().map(|(end, _)| end).chain([rest.len()]);
+        ends.any(|end| line_shown(after, &rest[end..]))
+    })
 }
 
 impl Page {
@@ -60,6 +113,7 @@ impl Page {
     pub fn blocks(&self) -> Vec<Block> {
         let mut blocks: Vec<Block> = Vec::new();
         let mut open = false;
+        let mut shown = false;
         let mut above = "";
         for (index, line) in self.text.lines().enumerate() {
             let fence = line.trim_start().strip_prefix("```");
@@ -73,10 +127,20 @@ impl Page {
                         language: language.trim().to_owned(),
                         text: String::new(),
                         not_run: not_run.map(str::to_owned),
+                        shows: None,
                     });
                     open = true;
+                    shown = above == SHOWS;
                 }
-                Some(_) => open = false,
+                Some(_) => {
+                    open = false;
+                    if shown
+                        && let [.., command, output] = blocks.as_mut_slice()
+                        && command.runs()
+                    {
+                        command.shows = Some(output.text.clone());
+                    }
+                }
                 None if open => {
                     if let Some(block) = blocks.last_mut() {
                         block.text.push_str(line);
@@ -90,29 +154,86 @@ impl Page {
         blocks
     }
 
-    /// Lines outside of fences, with code spans blanked, each with its number.
-    fn prose(&self) -> Vec<(usize, String)> {
+    /// Lines of marks that say of nothing what it prints.
+    fn shown_by_nothing(&self) -> Vec<usize> {
+        let blocks = self.blocks();
+        let shows = |line: usize| {
+            let at = blocks.iter().position(|block| block.line == line + 1);
+            at.and_then(|at| blocks.get(at.checked_sub(1)?).zip(blocks.get(at)))
+                .is_some_and(|(command, output)| command.shows.is_some() && output.language == "text")
+        };
+        let marks = self
+            .text
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| line.trim() == SHOWS);
+        marks
+            .map(|(index, _)| index + 1)
+            .filter(|line| !shows(*line))
+            .collect()
+    }
+
+    /// What is outside of fences, in pieces that no code span and no link goes beyond, each with the number of its first line.
+    fn pieces(&self) -> Vec<(usize, String)> {
         let mut open = false;
-        let mut lines = Vec::new();
+        let mut joins = false;
+        let mut pieces: Vec<(usize, String)> = Vec::new();
         for (index, line) in self.text.lines().enumerate() {
-            if line.trim_start().starts_with("```") {
+            let start = line.trim_start();
+            if start.starts_with("```") {
                 open = !open;
-            } else if !open {
-                let spans = line.split('`').enumerate();
-                let kept = spans.map(|(part, text)| if part % 2 == 0 { text } else { "" });
-                lines.push((index + 1, kept.collect::<Vec<_>>().join("`")));
+                joins = false;
+                continue;
             }
+            if open || start.is_empty() {
+                joins = false;
+                continue;
+            }
+            let item = start
+                .split_once(". ")
+                .is_some_and(|(number, _)| number.parse::<u32>().is_ok());
+            let begins = item
+                || ["- ", "* ", "> ", "|", "#"]
+                    .iter()
+                    .any(|mark| start.starts_with(mark));
+            match pieces.last_mut() {
+                Some((_, piece)) if joins && !begins => {
+                    piece.push('\n');
+                    piece.push_str(line);
+                }
+                _ => pieces.push((index + 1, line.to_owned())),
+            }
+            joins = true;
         }
-        lines
+        pieces
     }
 
     /// Targets of links, with their lines.
     fn links(&self) -> Vec<(usize, String)> {
         let mut links = Vec::new();
-        for (number, line) in self.prose() {
-            for rest in line.split("](").skip(1) {
-                if let Some((target, _)) = rest.split_once(')') {
-                    links.push((number, target.to_owned()));
+        for (first, piece) in self.pieces() {
+            // Code with as many blanks, so that lines can still be counted.
+            let prose: String = parts(&piece)
+                .into_iter()
+                .map(|(is_code, text)| if is_code { blank(text) } else { text.to_owned() })
+                .collect();
+            let mut at = 0;
+            while let Some(found) = prose[at..].find("](") {
+                at += found + 2;
+                // A title may follow the target.
+                let inside = prose[at..].split(')').next().unwrap_or_default();
+                if let Some(target) = inside.split_whitespace().next() {
+                    let line = first + prose[..at].matches('\n').count();
+                    links.push((line, target.to_owned()));
+                }
+            }
+            for (index, line) in prose.lines().enumerate() {
+                let definition = line
+                    .trim_start()
+                    .strip_prefix('[')
+                    .and_then(|rest| rest.split_once("]: "));
+                if let Some(target) = definition.and_then(|(_, rest)| rest.split_whitespace().next()) {
+                    links.push((first + index, target.to_owned()));
                 }
             }
         }
@@ -139,6 +260,43 @@ impl Page {
         }
         anchors
     }
+}
+
+/// A piece of text cut at its code spans: whether each part is code, and the part without its backticks.
+fn parts(text: &str) -> Vec<(bool, &str)> {
+    let run = |from: &str| from.len() - from.trim_start_matches('`').len();
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some(open) = rest.find('`') {
+        let ticks = run(&rest[open..]);
+        let inside = &rest[open + ticks..];
+        // Only a run of as many backticks closes it.
+        let mut at = 0;
+        let mut close = None;
+        while let Some(found) = inside[at..].find('`') {
+            let length = run(&inside[at + found..]);
+            if length == ticks {
+                close = Some(at + found);
+                break;
+            }
+            at += found + length;
+        }
+        let Some(close) = close else {
+            parts.push((false, &rest[..open + ticks]));
+            rest = inside;
+            continue;
+        };
+        parts.push((false, &rest[..open]));
+        parts.push((true, &inside[..close]));
+        rest = &inside[close + ticks..];
+    }
+    parts.push((false, rest));
+    parts
+}
+
+/// As many lines with nothing in them.
+fn blank(text: &str) -> String {
+    text.chars().filter(|c| *c == '\n').collect()
 }
 
 /// The id that both mdBook and code hosts give a heading.
@@ -219,6 +377,12 @@ pub fn problems() -> Result<Vec<String>> {
                 told(block.line, "only a fence `sh` would be run".to_owned());
             }
         }
+        for line in page.shown_by_nothing() {
+            told(
+                line,
+                format!("{SHOWS} must stand above a fence `text` that follows a fence `sh` that is run"),
+            );
+        }
     }
     Ok(found)
 }
@@ -252,34 +416,45 @@ fn dead(page: &Page, target: &str, anchors: &BTreeMap<&Path, BTreeSet<String>>) 
 
 /// Paths of the checkout that a page names as code, such as `deploy/install.yaml`.
 fn named_paths(page: &Page) -> Vec<(usize, String)> {
-    const TOPS: [&str; 9] = [
-        "src/",
-        "docs/",
-        "deploy/",
+    const FOLDERS: [&str; 13] = [
+        ".cargo/",
+        ".ci/",
+        ".github/",
         "charts/",
         "crds/",
-        "tests/",
+        "deploy/",
+        "docs/",
         "emulator/",
-        "xtask/",
+        "examples/",
+        "src/",
+        "tests/",
         "tools/",
+        "xtask/",
     ];
-    let mut open = false;
+    const FILES: [&str; 9] = [
+        ".dockerignore",
+        "CHANGELOG.md",
+        "Cargo.lock",
+        "Cargo.toml",
+        "Dockerfile",
+        "LICENSE",
+        "README.md",
+        "SECURITY.md",
+        "book.toml",
+    ];
     let mut paths = Vec::new();
-    for (index, line) in page.text.lines().enumerate() {
-        if line.trim_start().starts_with("```") {
-            open = !open;
-        }
-        if open {
-            continue;
-        }
-        for span in line.split('`').skip(1).step_by(2) {
-            let is_path = TOPS.iter().any(|top| span.starts_with(top))
-                && span
+    for (first, piece) in page.pieces() {
+        let mut line = first;
+        for (is_code, text) in parts(&piece) {
+            let path = text.trim();
+            let below = FOLDERS.iter().any(|folder| path.starts_with(folder))
+                && path
                     .chars()
                     .all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
-            if is_path {
-                paths.push((index + 1, span.to_owned()));
+            if is_code && (below || FILES.contains(&path)) {
+                paths.push((line, path.to_owned()));
             }
+            line += text.matches('\n').count();
         }
     }
     paths
@@ -392,6 +567,54 @@ mod tests {
     }
 
     #[test]
+    fn a_block_knows_what_the_page_says_that_it_shows() {
+        let shown = "```sh\na\n```\nIt prints\n<!-- shows -->\n```text\nb\n```\n";
+        let shown_page = page("docs/x.md", shown);
+        let blocks = shown_page.blocks();
+        assert_eq!(blocks[0].shows.as_deref(), Some("b\n"));
+        assert_eq!(blocks[1].shows, None);
+        assert_eq!(shown_page.shown_by_nothing(), [0; 0]);
+        for stray in [
+            "<!-- shows -->\n```text\nb\n```\n",
+            "<!-- not run: no node -->\n```sh\na\n```\n<!-- shows -->\n```text\nb\n```\n",
+            "```sh\na\n```\n<!-- shows -->\n\n```text\nb\n```\n",
+            "```sh\na\n```\n<!-- shows -->\n```json\n{}\n```\n",
+        ] {
+            assert_eq!(page("docs/x.md", stray).shown_by_nothing().len(), 1, "{stray}");
+        }
+    }
+
+    #[test]
+    fn what_is_printed_is_what_is_shown_with_dots_for_anything() {
+        let block = |shows: &str| Block {
+            line: 1,
+            language: "sh".to_owned(),
+            text: String::new(),
+            not_run: None,
+            shows: Some(shows.to_owned()),
+        };
+        for (shows, printed) in [
+            ("a b\n", "a    b\n\n"),
+            ("NAME READY\nx True ...\n", "NAME   READY\nx      True    5s\n"),
+            ("...\nb\n...\n", "a\nb\n"),
+            ("a ... c ... e\n", "a b c d e\n"),
+            ("...\n", ""),
+        ] {
+            assert!(block(shows).check(printed).is_ok(), "{shows:?} {printed:?}");
+        }
+        for (shows, printed) in [
+            ("a\n", ""),
+            ("a\n", "a\nb\n"),
+            ("a\nb\n", "b\na\n"),
+            ("x True ...\n", "x False 5s\n"),
+            ("", "a\n"),
+        ] {
+            let error = block(shows).check(printed).expect_err(shows).to_string();
+            assert!(error.contains(shows) && error.contains(printed), "{error}");
+        }
+    }
+
+    #[test]
     fn a_block_in_a_comment_runs() {
         let text = "<!-- set-up:\n```sh\na\n```\n-->\n\n```sh\nb\n```\n";
         let blocks = page("docs/x.md", text).blocks();
@@ -425,7 +648,31 @@ mod tests {
 
     #[test]
     fn paths_named_as_code_are_seen() {
-        let paths = named_paths(&page("docs/x.md", "`src/main.rs` `src/<kind>/x.rs` `other/x`\n"));
-        assert_eq!(paths, [(1, "src/main.rs".to_owned())]);
+        let text = "`src/main.rs` `src/<kind>/x.rs` `other/x` ``.ci/run`` `book.toml`\nand `a\nb` then `examples/x`\n";
+        let paths = named_paths(&page("docs/x.md", text));
+        let seen: Vec<_> = paths.iter().map(|(line, path)| (*line, path.as_str())).collect();
+        assert_eq!(
+            seen,
+            [
+                (1, "src/main.rs"),
+                (1, ".ci/run"),
+                (1, "book.toml"),
+                (3, "examples/x")
+            ]
+        );
+    }
+
+    #[test]
+    fn links_are_seen_over_lines_and_behind_code_over_lines() {
+        let text = "See [the\nlong text](a.md) and `code over\ntwo lines` [b](\nb.md \"title\").\n\n- `odd [c](c.md)\n- `d` [d](d.md)\n\n[e]: e.md\n";
+        let links = page("docs/x.md", text).links();
+        let seen: Vec<_> = links
+            .iter()
+            .map(|(line, target)| (*line, target.as_str()))
+            .collect();
+        assert_eq!(
+            seen,
+            [(2, "a.md"), (3, "b.md"), (6, "c.md"), (7, "d.md"), (9, "e.md")]
+        );
     }
 }

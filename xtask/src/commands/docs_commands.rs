@@ -1,7 +1,8 @@
 //! The command blocks of the documentation, run as they stand.
 //!
 //! Each page gets a control plane and an emulated cloud of its own. There is no node: as soon as a page has installed the
-//! operator, the process that its Deployment describes is started beside it.
+//! operator, the process that its Deployment describes is started beside it. `python3` is an interpreter with the official SDKs,
+//! for which the names of the cloud lead to the emulator. Where the page shows what a block prints, it has to print that.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,7 +34,7 @@ const DEADLINE: &str = "300";
 
 /// Runs the blocks of all pages, or of one, and says how many there were.
 pub(crate) fn run(only: Option<&str>) -> Result<String> {
-    let (mut ran, mut left_out) = (0, 0);
+    let (mut ran, mut left_out, mut shown) = (0, 0, 0);
     for page in book::pages()? {
         if only.is_some_and(|only| page.path != Path::new(only)) {
             continue;
@@ -42,19 +43,20 @@ pub(crate) fn run(only: Option<&str>) -> Result<String> {
             .blocks()
             .into_iter()
             .filter(|block| block.language == "sh")
-            .partition(|block| block.not_run.is_none());
+            .partition(Block::runs);
         left_out += not.len();
         if run.is_empty() {
             continue;
         }
         terminal::heading(&page.path.display().to_string());
         ran += page_run(&page, &run)?;
+        shown += run.iter().filter(|block| block.shows.is_some()).count();
     }
     if ran == 0 {
         bail!("no block ran");
     }
     Ok(format!(
-        "{ran} command blocks ran, {left_out} are marked as not run"
+        "{ran} command blocks ran, {shown} of them printed what the page shows; {left_out} are marked as not run"
     ))
 }
 
@@ -63,7 +65,7 @@ fn page_run(page: &Page, blocks: &[Block]) -> Result<usize> {
     for block in blocks {
         let place = format!("{}:{}", page.path.display(), block.line);
         let start = Instant::now();
-        if let Err(error) = stand.block(&block.text) {
+        if let Err(error) = stand.block(block) {
             if let Some(operator) = &stand.operator {
                 println!("the end of the operator's log:\n{}", operator.log_tail(15));
             }
@@ -86,8 +88,12 @@ fn page_run(page: &Page, blocks: &[Block]) -> Result<usize> {
 struct Stand {
     operator: Option<OperatorProcess>,
     emulator: EmulatorProcess,
+    python: Python,
     _sdk: Sdk,
+    /// The operator's key.
     key: (String, String),
+    /// The account's own, for what sets the stage.
+    root_key: (String, String),
     dir: TempDir,
     control_plane: ControlPlane,
 }
@@ -98,7 +104,8 @@ impl Stand {
         let (id, secret) = (format!("LTAI{}", random_hex(10)?), random_hex(15)?);
         let flag = format!("{id}:{secret}:{ACCOUNT}");
         let emulator = EmulatorProcess::start(&["--profile", "documented", "--access-key", &flag])?;
-        let mut sdk = Sdk::start(&Python::ensure()?, emulator.listen())?;
+        let python = Python::ensure()?;
+        let mut sdk = Sdk::start(&python, emulator.listen())?;
         sdk.must::<Value>(&json!({ "do": "root", "id": id, "secret": secret, "region": REGION }))?;
         let policy = |path: &str| -> Result<Value> {
             let text =
@@ -122,14 +129,17 @@ impl Stand {
         Ok(Self {
             operator: None,
             emulator,
+            python,
             _sdk: sdk,
             key,
+            root_key: (id, secret),
             dir: TempDir::new("docs")?,
             control_plane,
         })
     }
 
-    fn block(&mut self, text: &str) -> Result<()> {
+    fn block(&mut self, block: &Block) -> Result<()> {
+        let text = &block.text;
         let mut command = self.command()?;
         // The group of `timeout` gets the signal, so that nothing of a block stays.
         let output = command
@@ -144,6 +154,7 @@ impl Stand {
                 String::from_utf8_lossy(&output.stderr)
             );
         }
+        block.check(&String::from_utf8_lossy(&output.stdout))?;
         self.follow_deployment()
     }
 
@@ -153,6 +164,7 @@ impl Stand {
         for program in [assets::ensure(Tool::Helm)?, binary("ramtrail")?] {
             folders.extend(program.parent().map(Path::to_owned));
         }
+        folders.push(self.python.programs().to_owned());
         let path = command
             .get_envs()
             .find(|(key, _)| *key == "PATH")
@@ -167,6 +179,12 @@ impl Stand {
             .env("HOME", work)
             // No command of a page may look for the real cloud.
             .env("RAMTRAIL_CLOUD_ENDPOINT", self.emulator.url())
+            .env("RAMTRAIL_DOCS_CLOUD", self.emulator.listen())
+            // Its sitecustomize.py leads names of the cloud there.
+            .env("PYTHONPATH", root().join("xtask/docs"))
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("RAMTRAIL_DOCS_ROOT_KEY_ID", &self.root_key.0)
+            .env("RAMTRAIL_DOCS_ROOT_KEY_SECRET", &self.root_key.1)
             .env("ALIBABA_CLOUD_ACCESS_KEY_ID", &self.key.0)
             .env("ALIBABA_CLOUD_ACCESS_KEY_SECRET", &self.key.1)
             .current_dir(root());
