@@ -1,5 +1,8 @@
 //! The documentation against the code: reasons, conditions, events, flags, commands, permissions, alerts, examples.
 
+#[path = "documents/searches.rs"]
+mod searches;
+
 use std::collections::BTreeSet;
 
 use clap::CommandFactory as _;
@@ -113,64 +116,139 @@ fn every_permission_is_explained_and_no_other() {
     assert_eq!(unique, ram_actions());
 }
 
+/// The parts of a runbook, in their order.
+const LABELS: [&str; 4] = ["Meaning", "Impact", "Diagnosis", "Mitigation"];
+
 #[test]
 fn every_alert_has_a_runbook_under_its_name() {
     let file: Value = serde_saphyr::from_str(&read("charts/ramtrail/files/alerts.yaml")).unwrap();
     let rules = file["groups"][0]["rules"].as_array().unwrap();
     let page = read("docs/alerts.md");
-    let rows = table(&page, "| alert | severity |");
-    let mut told: Vec<(String, String)> = Vec::new();
-    for row in &rows {
-        let name = row[0].trim_start_matches('[').split(']').next().unwrap();
-        assert_eq!(row[0], format!("[{name}](#{})", name.to_lowercase()));
-        told.push((name.to_owned(), row[1].to_owned()));
+    let metrics = read("docs/metrics.md");
+    let told: Vec<(String, String, String)> = table(&page, "| alert | severity | for |")
+        .iter()
+        .map(|row| {
+            let name = row[0].trim_start_matches('[').split(']').next().unwrap();
+            assert_eq!(row[0], format!("[{name}](#{})", name.to_lowercase()));
+            (name.to_owned(), row[1].to_owned(), row[2].to_owned())
+        })
+        .collect();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let known: Vec<(String, String, String)> = rules
+        .iter()
+        .map(|rule| {
+            // Without `for` it fires at the first evaluation.
+            let lasts = rule["for"].as_str().unwrap_or("0s").to_owned();
+            (text(&rule["alert"]), text(&rule["labels"]["severity"]), lasts)
+        })
+        .collect();
+    assert_eq!(told, known);
+    assert_eq!(page.matches("\n## ").count(), known.len());
+    for (rule, (name, severity, lasts)) in rules.iter().zip(&known) {
         let section = page
             .split_once(&format!("\n## {name}\n"))
             .unwrap_or_else(|| panic!("no section {name}"))
             .1;
         let section = section.split("\n## ").next().unwrap();
-        assert!(section.contains("\n1. "), "{name} has no step");
+        assert!(
+            section.starts_with(&format!("\nSeverity {severity}, `for: {lasts}`.\n")),
+            "{name}: {section}"
+        );
+        let mut rest = section;
+        let mut parts = Vec::new();
+        for label in LABELS {
+            let (before, after) = rest
+                .split_once(&format!("\n**{label}.**"))
+                .unwrap_or_else(|| panic!("{name} has no **{label}.** after what must stand before it"));
+            parts.push(before);
+            rest = after;
+        }
+        parts.push(rest);
+        for (label, part) in LABELS.iter().zip(&parts[1..]) {
+            assert!(part.trim().len() > 40, "{name}, {label}: {part}");
+        }
+        assert!(
+            parts[3].contains("kubectl") || parts[3].contains("ramtrail_"),
+            "{name}: nothing to look at"
+        );
+        // What it is made of is named, and exists.
+        for metric in spans(section)
+            .into_iter()
+            .filter(|span| span.starts_with("ramtrail_"))
+        {
+            let metric = metric.split(['{', '[']).next().unwrap();
+            assert!(
+                metrics.contains(&format!("`{metric}`")),
+                "{name}: {metric} is no metric"
+            );
+        }
+        let expression = text(&rule["expr"]);
+        let named = spans(parts[1])
+            .iter()
+            .any(|span| span.starts_with("ramtrail_") && expression.contains(span));
+        assert!(named, "{name}: Meaning names no metric of its expression");
     }
-    let known: Vec<(String, String)> = rules
-        .iter()
-        .map(|rule| {
-            let text = |value: &Value| value.as_str().unwrap().to_owned();
-            (text(&rule["alert"]), text(&rule["labels"]["severity"]))
-        })
-        .collect();
-    assert_eq!(told, known);
-    assert_eq!(page.matches("\n## ").count(), known.len());
+}
+
+/// What Kubernetes may not take: others' objects, and parts that belong into an object.
+fn is_ours(object: &Value) -> bool {
+    object["apiVersion"]
+        .as_str()
+        .is_some_and(|version| version.starts_with("ramtrail.io/"))
 }
 
 #[test]
 fn every_kind_has_a_page_whose_example_the_api_server_takes() {
     let kubectl = super::api_server::kubectl();
     let namespace = super::api_server::namespace(&kubectl, "docs");
-    let mut kinds = BTreeSet::new();
-    for page in book::pages().unwrap() {
-        for block in page.blocks().iter().filter(|block| block.language == "yaml") {
-            let Ok(object) = serde_saphyr::from_str::<Value>(&block.text) else {
-                continue;
-            };
-            let Some(kind) = object["kind"]
-                .as_str()
-                .filter(|_| object["apiVersion"] == "ramtrail.io/v1alpha1")
-            else {
-                continue;
-            };
-            kinds.insert(kind.to_owned());
-            let moved = block
-                .text
-                .replace("namespace: audit", &format!("namespace: {namespace}"));
-            let args = ["apply", "--server-side", "--dry-run=server", "-f", "-"];
-            kubectl
-                .run_with_input(args, &moved)
-                .unwrap_or_else(|error| panic!("{}:{}: {error:#}", page.path.display(), block.line));
-        }
-    }
-    let known: BTreeSet<String> = ramtrail::api::all_crds()
+    let kinds_of_ours: BTreeSet<String> = ramtrail::api::all_crds()
         .into_iter()
         .map(|crd| crd.spec.names.kind)
         .collect();
-    assert_eq!(kinds, known);
+    let mut kinds = BTreeSet::new();
+    let mut places = BTreeSet::new();
+    for page in book::pages().unwrap() {
+        for block in page.blocks().iter().filter(|block| block.language == "yaml") {
+            let place = format!("{}:{}", page.path.display(), block.line);
+            let documents: Vec<Value> =
+                serde_saphyr::from_multiple(&block.text).unwrap_or_else(|error| panic!("{place}: {error}"));
+            assert!(!documents.is_empty(), "{place}: nothing in it");
+            for mut object in documents {
+                // A part of an object has neither; with one of them alone the other is forgotten.
+                let (version, kind) = (object["apiVersion"].as_str(), object["kind"].as_str());
+                assert_eq!(version.is_some(), kind.is_some(), "{place}: {object}");
+                let kind = kind.unwrap_or_default().to_owned();
+                assert_eq!(
+                    is_ours(&object),
+                    kinds_of_ours.contains(&kind),
+                    "{place}: {object}"
+                );
+                if !is_ours(&object) {
+                    continue;
+                }
+                object["metadata"]["namespace"] = namespace.as_str().into();
+                let args = [
+                    "apply",
+                    "--server-side",
+                    "--dry-run=server",
+                    "--validate=strict",
+                    "-f",
+                    "-",
+                ];
+                kubectl
+                    .run_with_input(args, &object.to_string())
+                    .unwrap_or_else(|error| panic!("{place}: {kind}: {error:#}"));
+                places.insert((page.path.display().to_string(), kind.clone()));
+                kinds.insert(kind);
+            }
+        }
+    }
+    assert_eq!(kinds, kinds_of_ours);
+    let in_readme = kinds_of_ours
+        .iter()
+        .map(|kind| ("README.md".to_owned(), kind.clone()));
+    assert!(
+        in_readme.collect::<BTreeSet<_>>().is_subset(&places),
+        "{places:?}"
+    );
 }
