@@ -35,16 +35,18 @@ pub fn readme(chart: &str, values: &str, alerts: &str) -> Result<String> {
     let mut out = format!(
         "# {}\n\n<!-- Made by `cargo xtask generate` from Chart.yaml, values.yaml and files/alerts.yaml; changes belong there. -->\n\n\
          {}. Kubernetes `{}`.\n\n\
-         <!-- not run: the quick start runs the same -->\n```sh\nhelm install ramtrail charts/ramtrail --namespace ramtrail-system --create-namespace \\\n  \
-         --set image.repository=REPOSITORY --set clusterID=prod-1\n```\n\n",
+         ```sh\nhelm install ramtrail charts/ramtrail --namespace ramtrail-system --create-namespace \\\n  \
+         --set image.repository=registry.example/ramtrail --set clusterID=prod-1\n```\n\n",
         text("name"),
         text("description"),
         text("kubeVersion"),
     );
     out.push_str(
-        "Who may change our kinds may not thereby weaken an audit: that needs the verb `weaken` as well, which the API server \
-         asks for\n(`breakGlass`). Bind the ClusterRole `<full name>-weaken` to whoever has to, for as long as they have to:\n\n\
-         <!-- not run: the quick start runs the same -->\n```sh\nkubectl -n audit create rolebinding break-glass --clusterrole=ramtrail-weaken --user=alice\n```\n\n\
+        "No image is published yet: build one with `cargo xtask image` and put its name there.\n\n\
+         Being allowed to change our kinds is not enough to weaken an audit: that also takes the verb `weaken`, which the API \
+         server\nchecks (`breakGlass`). Bind the ClusterRole `<full name>-weaken` to whoever needs it, for as long as they need \
+         it:\n\n<!-- set-up:\n```sh\nkubectl create namespace audit\n```\n-->\n\n\
+         ```sh\nkubectl -n audit create rolebinding break-glass --clusterrole=ramtrail-weaken --user=alice\n```\n\n\
          ## Values\n",
     );
     for (title, rows) in sections(values)? {
