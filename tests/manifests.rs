@@ -670,6 +670,11 @@ fn the_whole_example_is_the_trail_that_was_asked_for() {
 fn a_wrong_value_fails_to_render() {
     let error = render_text(&[r#"serviceAccount={"create":false}"#]).unwrap_err();
     assert!(error.contains("serviceAccount.name"), "{error}");
+    // A lease is what keeps replicas apart.
+    let both = ["replicaCount=2", r#"leaderElection={"enabled":false}"#];
+    let error = render_text(&both).unwrap_err();
+    assert!(error.contains("needs leaderElection.enabled"), "{error}");
+    render_text(&both[1..]).unwrap();
     for (value, words) in [
         (
             r#"cloudCA={"secretName":"a","configMapName":"b"}"#,

@@ -6,9 +6,11 @@ use clap::Parser as _;
 use ramtrail::config::{self, Cli};
 use serde_json::Value;
 
-use super::{NAMESPACE, api_server, helm, named, objects, of_kind, render, root, strings};
+use super::values::sets;
+use super::{NAMESPACE, api_server, helm, objects, of_kind, root, strings, template};
 
-fn pod(more: &[&str]) -> Value {
+/// The Pod that these values render to.
+pub(super) fn pod(more: &[&str]) -> Value {
     let mut command = Command::new(helm());
     command
         .current_dir(root())
@@ -52,29 +54,87 @@ fn it_runs_the_selftest_as_the_operator_would_run() {
     assert!(args.run.cloud_endpoint.is_some() && args.run.cloud_ca_file.is_some());
 }
 
+/// Whether a NetworkPolicy is about Pods with these labels.
+fn selects(policy: &Value, labels: &Value) -> bool {
+    let selector = &policy["spec"]["podSelector"];
+    let mut same = selector["matchLabels"].as_object().unwrap().iter();
+    let mut expressions = selector["matchExpressions"].as_array().unwrap().iter();
+    same.all(|(key, value)| labels[key] == *value)
+        && expressions.all(|expression| {
+            assert_eq!(expression["operator"], "In");
+            let label = &labels[expression["key"].as_str().unwrap()];
+            expression["values"].as_array().unwrap().contains(label)
+        })
+}
+
 #[test]
-fn it_has_the_operators_identity_and_none_of_its_selectors() {
-    let pod = pod(&[]);
-    let rendered = render(&[]);
-    let deployment = named(&rendered, "Deployment", "ramtrail");
-    let operator = &deployment["spec"]["template"]["spec"];
-    for field in ["serviceAccountName", "securityContext", "enableServiceLinks"] {
-        assert_eq!(pod["spec"][field], operator[field], "{field}");
-    }
-    for field in ["image", "env", "securityContext", "resources"] {
-        assert_eq!(
-            pod["spec"]["containers"][0][field], operator["containers"][0][field],
-            "{field}"
+fn it_works_where_and_as_the_operator_does_with_every_value_set() {
+    // What keeps replicas apart or lets them end is not about it.
+    let own = [
+        "containers",
+        "affinity",
+        "topologySpreadConstraints",
+        "terminationGracePeriodSeconds",
+    ];
+    let of_container = ["name", "args", "ports", "livenessProbe", "readinessProbe"];
+    let mut policies = 0;
+    for (name, path) in sets() {
+        let values = ["--values", path.as_str()];
+        let pod = pod(&values);
+        let rendered = objects(&template(&values).unwrap());
+        let deployment = of_kind(&rendered, "Deployment")[0];
+        let operator = &deployment["spec"]["template"];
+        let shared = |operator: &Value, pod: &Value, own: &[&str]| {
+            for (field, value) in operator.as_object().unwrap() {
+                if !own.contains(&field.as_str()) {
+                    assert_eq!(&pod[field], value, "{name}: {field}");
+                }
+            }
+        };
+        shared(&operator["spec"], &pod["spec"], &own);
+        shared(
+            &operator["spec"]["containers"][0],
+            &pod["spec"]["containers"][0],
+            &of_container,
         );
+        assert_eq!(
+            pod["spec"]["affinity"]["nodeAffinity"], operator["spec"]["affinity"]["nodeAffinity"],
+            "{name}"
+        );
+        for metadata in ["labels", "annotations"] {
+            for (key, value) in operator["metadata"][metadata].as_object().into_iter().flatten() {
+                if !key.starts_with("app.kubernetes.io/") {
+                    assert_eq!(&pod["metadata"][metadata][key], value, "{name}");
+                }
+            }
+        }
+        for policy in of_kind(&rendered, "NetworkPolicy") {
+            policies += 1;
+            assert!(selects(policy, &operator["metadata"]["labels"]), "{name}");
+            assert!(selects(policy, &pod["metadata"]["labels"]), "{name}");
+            let mut other = pod["metadata"]["labels"].clone();
+            other["app.kubernetes.io/name"] = "other".into();
+            assert!(!selects(policy, &other), "{name}");
+        }
+        // Neither the Service nor the PodDisruptionBudget counts it.
+        let labels = &pod["metadata"]["labels"];
+        for selector in ["Service", "PodDisruptionBudget"]
+            .iter()
+            .flat_map(|kind| of_kind(&rendered, kind))
+            .map(|object| &object["spec"]["selector"])
+        {
+            let selector = selector
+                .get("matchLabels")
+                .unwrap_or(selector)
+                .as_object()
+                .unwrap();
+            assert!(
+                selector.iter().any(|(key, value)| labels[key] != *value),
+                "{name}: {labels}"
+            );
+        }
     }
-    let selector = of_kind(&rendered, "Service")[0]["spec"]["selector"]
-        .as_object()
-        .unwrap();
-    let labels = &pod["metadata"]["labels"];
-    assert!(
-        selector.iter().any(|(key, value)| labels[key] != *value),
-        "the Service counts {labels}"
-    );
+    assert!(policies > 0, "no set has a NetworkPolicy");
 }
 
 #[test]

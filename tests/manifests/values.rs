@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 use std::fs;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use xtask::kubectl::Kubectl;
 
-use super::{api_server, arguments, helm, objects, of_kind, parse, read, render_text, root, template};
+use super::{
+    api_server, arguments, helm, objects, of_kind, parse, read, render_text, root, selftest, template,
+};
 
 /// Values for parents of this chart: nothing in it reads them.
 const OF_PARENTS: [&str; 2] = ["enabled", "global"];
@@ -117,7 +119,7 @@ fn a_value_of_the_wrong_form_is_refused_with_its_place() {
 }
 
 /// Value sets by name: the files of `charts/ramtrail/ci`.
-fn sets() -> BTreeMap<String, String> {
+pub(super) fn sets() -> BTreeMap<String, String> {
     fs::read_dir(root().join("charts/ramtrail/ci"))
         .unwrap()
         .map(|entry| {
@@ -225,6 +227,25 @@ fn difference(default: &[Value], rendered: &[Value]) -> String {
     text
 }
 
+/// Only the operator writes statuses and takes its finalizer away without the verb: by its full name.
+fn assert_policy_knows_the_operator(set: &str, objects: &[Value]) {
+    let deployment = of_kind(objects, "Deployment")[0];
+    let expected = format!(
+        "'system:serviceaccount:{}:{}'",
+        deployment["metadata"]["namespace"].as_str().unwrap(),
+        deployment["spec"]["template"]["spec"]["serviceAccountName"]
+            .as_str()
+            .unwrap()
+    );
+    for variable in of_kind(objects, "ValidatingAdmissionPolicy")
+        .iter()
+        .flat_map(|policy| policy["spec"]["variables"].as_array().unwrap())
+        .filter(|variable| variable["name"] == "operator")
+    {
+        assert_eq!(variable["expression"], expected, "{set}");
+    }
+}
+
 #[test]
 fn value_sets_render_as_recorded() {
     let sets = sets();
@@ -236,6 +257,7 @@ fn value_sets_render_as_recorded() {
     for (name, path) in &sets {
         let rendered = render_set(path);
         parse(&arguments(&rendered));
+        assert_policy_knows_the_operator(name, &rendered);
         let difference = difference(&default, &rendered);
         assert_eq!(name == "default", difference.is_empty(), "{name} changes nothing");
         let file = root().join(format!("tests/snapshots/chart-{name}.txt"));
@@ -299,6 +321,10 @@ fn the_server_takes_what_value_sets_render() {
         let manifest = format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {namespace}}}}}");
         kubectl.apply(&manifest).unwrap();
     }
+    let sandbox = json!({
+        "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": { "name": "gvisor" }, "handler": "runsc",
+    });
+    kubectl.apply(&sandbox.to_string()).unwrap();
     for (name, path) in sets() {
         let rendered = render_set(&path);
         // The kinds of the Prometheus operator are not served here; `monitoring` looks at their shape.
@@ -308,6 +334,14 @@ fn the_server_takes_what_value_sets_render() {
             .collect();
         assert_eq!(of_kind(&rendered, "Deployment").len(), 1, "{name}");
         dry_run(&kubectl, &known);
+        // The Pod of `helm test` comes after them: admission asks for its account.
+        let test = selftest::pod(&["--values", &path]);
+        let account = json!({
+            "apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": { "name": test["spec"]["serviceAccountName"], "namespace": test["metadata"]["namespace"] },
+        });
+        kubectl.apply(&account.to_string()).unwrap();
+        dry_run(&kubectl, &[&test]);
     }
     // The question can be answered with no.
     let mut wrong = render_set(&sets()["ha"]);

@@ -32,6 +32,11 @@ app.kubernetes.io/name: {{ include "ramtrail.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* The name in the labels of the Pod of `helm test`. */}}
+{{- define "ramtrail.selftestName" -}}
+{{- include "ramtrail.name" . | trunc 54 -}}-selftest
+{{- end -}}
+
 {{- define "ramtrail.labels" -}}
 {{ include "ramtrail.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
