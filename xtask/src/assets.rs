@@ -164,18 +164,35 @@ fn find_or_build(tool: Tool) -> Result<PathBuf> {
 /// The source of Argo CD as its module has it: its CustomResourceDefinitions lie there.
 ///
 /// # Errors
-/// Fails if Go is missing, or cannot find or fetch the module.
+/// Fails if Go is missing or the module cannot be had.
 pub fn argo_cd_source() -> Result<PathBuf> {
-    let module = Module::read(Tool::ArgoCd.module_dir())?;
+    source(Tool::ArgoCd.module_dir(), "github.com/argoproj/argo-cd/v3")
+}
+
+/// The source of the Prometheus operator, for its CustomResourceDefinitions below `example/prometheus-operator-crd`. Nothing
+/// of it is built.
+///
+/// # Errors
+/// Fails if Go is missing or the module cannot be had.
+pub fn prometheus_operator_source() -> Result<PathBuf> {
+    source(
+        "tools/prometheus-operator",
+        "github.com/prometheus-operator/prometheus-operator",
+    )
+}
+
+/// The folder of a module in the version that one of ours pins, checked against the sums of that one.
+fn source(pinned_in: &str, name: &str) -> Result<PathBuf> {
+    let module = Module::read(pinned_in)?;
     let output = go(&module.dir, module.toolchain.as_deref())
-        .args(["mod", "download", "-json", "github.com/argoproj/argo-cd/v3"])
+        .args(["mod", "download", "-json", name])
         .output()
         .context("cannot run go")?;
     let found: serde_json::Value =
         serde_json::from_slice(&output.stdout).context("go mod download does not answer in JSON")?;
     match found["Dir"].as_str() {
         Some(dir) if output.status.success() => Ok(PathBuf::from(dir)),
-        _ => bail!("the source of Argo CD cannot be had: {found}"),
+        _ => bail!("the source of {name} cannot be had: {found}"),
     }
 }
 
