@@ -8,6 +8,8 @@ mod documents;
 mod kustomize;
 #[path = "manifests/monitoring.rs"]
 mod monitoring;
+#[path = "manifests/notes.rs"]
+mod notes;
 #[path = "manifests/selftest.rs"]
 mod selftest;
 #[path = "manifests/values.rs"]
