@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use xtask::control_plane::{ControlPlane, Options};
+use xtask::temp_dir::TempDir;
 
-use super::{api_server, objects, read, template};
+use super::{api_server, named, objects, read, root, template};
 
 /// Objects by what they are; arguments of the operator in any order, since a flag's place means nothing.
 fn by_identity(objects: Vec<Value>) -> BTreeMap<String, Value> {
@@ -55,6 +56,47 @@ fn kustomizations_give_what_the_chart_gives() {
     }
 }
 
+/// A kustomization of a user, with the lines that the base recommends for another namespace.
+fn moved() -> TempDir {
+    let base = read("deploy/base/kustomization.yaml");
+    let recommended: Vec<&str> = base
+        .lines()
+        .skip_while(|line| !line.starts_with("#   namespace: "))
+        .map_while(|line| line.strip_prefix("#   "))
+        .collect();
+    assert!(recommended.len() > 5, "{recommended:?}");
+    let dir = TempDir::new("moved").unwrap();
+    // Kustomizations are named relative to each other.
+    let up = "../".repeat(dir.path().components().count() - 1);
+    let base = format!("{up}{}", root().join("deploy/base").display()).replace("//", "/");
+    let text = format!("resources:\n  - {base}\n{}\n", recommended.join("\n"));
+    std::fs::write(dir.path().join("kustomization.yaml"), text).unwrap();
+    dir
+}
+
+#[test]
+fn another_namespace_reaches_the_policy_as_the_base_recommends() {
+    let kubectl = api_server::bare_kubectl();
+    let dir = moved();
+    let built = kubectl
+        .run(["kustomize", &dir.path().display().to_string()])
+        .unwrap();
+    assert!(!built.contains("ramtrail-system"), "{built}");
+    let built = objects(&built);
+    let policy = named(&built, "ValidatingAdmissionPolicy", "ramtrail-weaken");
+    let variables = &policy["spec"]["variables"];
+    let operator = variables
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|variable| variable["name"] == "operator")
+        .unwrap();
+    assert_eq!(
+        operator["expression"],
+        "'system:serviceaccount:audit-system:ramtrail'"
+    );
+}
+
 #[test]
 fn kubectl_applies_every_kustomization_and_the_manifest() {
     // A server of its own: roles and policies are replaced under the feet of whoever works beside.
@@ -67,7 +109,11 @@ fn kubectl_applies_every_kustomization_and_the_manifest() {
             "jsonpath={range .items[*]}{.kind} {.metadata.name} {.metadata.resourceVersion}{\"\\n\"}{end}";
         kubectl.run(["get", "-k", path, "-o", all]).unwrap()
     };
+    // As a file, and as a kustomization: the same.
+    kubectl.run(["apply", "-f", "deploy/crds/crds.yaml"]).unwrap();
+    let as_file = versions("deploy/crds");
     kubectl.run(["apply", "-k", "deploy/crds"]).unwrap();
+    assert_eq!(versions("deploy/crds"), as_file);
     let crds: Vec<String> = ramtrail::api::all_crds()
         .into_iter()
         .filter_map(|crd| crd.metadata.name)
@@ -86,6 +132,10 @@ fn kubectl_applies_every_kustomization_and_the_manifest() {
     assert!(before.lines().count() > 15, "{before}");
     kubectl.run(["apply", "-k", "deploy/overlays/ha"]).unwrap();
     assert_eq!(versions("deploy/overlays/ha"), before);
+    let dir = moved();
+    kubectl
+        .run(["apply", "-k", &dir.path().display().to_string()])
+        .unwrap();
     kubectl.run(["apply", "-f", "deploy/install.yaml"]).unwrap();
     let names = kubectl
         .run(["get", "validatingadmissionpolicy", "-o", "name"])
