@@ -5,13 +5,18 @@
 //! are killed. There are no nodes: nothing runs Pods.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 
 use crate::assets::{self, Tool};
 use crate::kubeconfig::{self, Cluster, User};
@@ -194,6 +199,33 @@ impl ControlPlane {
         self.dir.path().join("audit.log")
     }
 
+    /// Shows key and value of everything that the API server has stored now, a page at a time.
+    ///
+    /// # Errors
+    /// Fails if etcd does not answer.
+    pub fn for_each_stored(&self, mut see: impl FnMut(&str, &[u8])) -> Result<()> {
+        let end = STANDARD.encode("/registry0");
+        let mut from = b"/registry/".to_vec();
+        loop {
+            let asked = json!({ "key": STANDARD.encode(&from), "range_end": end, "limit": "100" });
+            let page = ask_etcd(&self.dir.path().join("client:0"), "/v3/kv/range", &asked)?;
+            let entries = page["kvs"].as_array().map(Vec::as_slice).unwrap_or_default();
+            for entry in entries {
+                let bytes = |name: &str| {
+                    let text = entry[name].as_str().unwrap_or_default();
+                    STANDARD.decode(text).context("etcd's answer is no Base64")
+                };
+                let key = bytes("key")?;
+                see(&String::from_utf8_lossy(&key), &bytes("value")?);
+                // The least key behind this one.
+                from = [key.as_slice(), b"\0"].concat();
+            }
+            if entries.is_empty() || page["more"] != true {
+                return Ok(());
+            }
+        }
+    }
+
     /// The API server's process, to be frozen or killed by a test.
     pub fn apiserver(&mut self) -> &mut Supervised {
         &mut self.apiserver
@@ -266,6 +298,32 @@ fn start_etcd(program: &Path, dir: &Path) -> Result<Supervised> {
         },
     )?;
     Ok(etcd)
+}
+
+/// Asks etcd over its socket. HTTP 1.0, which ends an answer by closing: no client library speaks over such a socket.
+fn ask_etcd(socket: &Path, path: &str, body: &Value) -> Result<Value> {
+    let failed = || format!("cannot ask etcd for {path}");
+    let mut stream = UnixStream::connect(socket).with_context(failed)?;
+    stream
+        .set_read_timeout(Some(START_DEADLINE))
+        .with_context(failed)?;
+    let body = body.to_string();
+    let head = format!(
+        "POST {path} HTTP/1.0\r\nHost: etcd\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream
+        .write_all([head, body].concat().as_bytes())
+        .with_context(failed)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).with_context(failed)?;
+    let answer = String::from_utf8(answer).with_context(failed)?;
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.split(' ').nth(1) == Some("200") => {
+            serde_json::from_str(body).with_context(failed)
+        }
+        _ => bail!("{}: {}", failed(), answer.lines().next().unwrap_or("no answer")),
+    }
 }
 
 fn apiserver_spec(options: &Options, program: &Path, dir: &Path, port: u16, token: &str) -> Result<Spec> {

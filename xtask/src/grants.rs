@@ -1,9 +1,14 @@
 //! What a ServiceAccount may do, beside what the API server's audit log saw it do: a verb that is granted and never
 //! used, and a call that was refused for want of a right, are both mistakes.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, ErrorKind, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// A ServiceAccount.
@@ -32,7 +37,7 @@ impl Account<'_> {
 }
 
 /// What came out.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Verbs on resources that are granted.
     pub granted: usize,
@@ -40,7 +45,8 @@ pub struct Usage {
     pub calls: usize,
     /// Grants that no call needed: `get auditprojects.ramtrail.io`.
     pub unused: BTreeSet<String>,
-    /// Calls that were refused for want of a right.
+    /// Calls that were refused for want of a right, and an object that one of each kind was about:
+    /// `patch auditprojects.ramtrail.io (team-a/project)`.
     pub denied: BTreeSet<String>,
 }
 
@@ -104,56 +110,193 @@ struct Call<'a> {
 /// # Errors
 /// Fails if a line is not JSON or nothing is bound to the account.
 pub fn usage(manifest: &[Value], account: Account<'_>, log: &str) -> Result<Usage> {
-    let grants = granted(manifest, account)?;
-    let mut used = BTreeSet::new();
-    let mut usage = Usage {
-        granted: grants.len(),
-        ..Usage::default()
-    };
-    for line in log.lines() {
-        let event: Value = serde_json::from_str(line).context("a line of the audit log is not JSON")?;
-        if event["user"]["username"] != account.user().as_str() {
-            continue;
-        }
-        let text = |value: &'_ Value| value.as_str().unwrap_or_default().to_owned();
-        // By its authorizer: an admission plugin refuses with the same status, such as in a namespace that goes away.
-        let denied = event["annotations"]["authorization.k8s.io/decision"] == "forbid";
-        let Some(object) = event.get("objectRef") else {
-            if denied {
-                usage
-                    .denied
-                    .insert(format!("{} {}", text(&event["verb"]), text(&event["requestURI"])));
-            }
-            continue;
+    let mut judge = Judge::new(manifest, account)?;
+    judge.hear(log.as_bytes())?;
+    Ok(judge.usage())
+}
+
+/// Reads an audit log while it grows: each line once, so that a look after each of many parts costs no more than one in the end.
+#[derive(Debug)]
+pub struct Watch {
+    log: PathBuf,
+    /// How many bytes of the log were heard.
+    heard: u64,
+    judge: Judge,
+}
+
+impl Watch {
+    /// Watches a log, which need not exist yet, for an account with what a manifest binds to it.
+    ///
+    /// # Errors
+    /// Fails if nothing is bound to the account.
+    pub fn new(log: &Path, manifest: &[Value], account: Account<'_>) -> Result<Self> {
+        Ok(Self {
+            log: log.to_owned(),
+            heard: 0,
+            judge: Judge::new(manifest, account)?,
+        })
+    }
+
+    /// Reads what came since the last look. Unused is what no call so far needed; calls and refusals are those since the last look.
+    ///
+    /// # Errors
+    /// Fails if the log cannot be read or a line is not JSON.
+    pub fn look(&mut self) -> Result<Usage> {
+        let failed = || format!("cannot read {}", self.log.display());
+        self.judge.calls = 0;
+        self.judge.denied.clear();
+        let mut log = match File::open(&self.log) {
+            // The API server makes it for the first call that is worth a line.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(self.judge.usage()),
+            opened => opened.with_context(failed)?,
         };
-        usage.calls += 1;
-        let str = |key: &str| object[key].as_str().unwrap_or_default();
+        log.seek(SeekFrom::Start(self.heard)).with_context(failed)?;
+        let mut log = BufReader::new(log);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let read = log.read_until(b'\n', &mut line).with_context(failed)?;
+            // What has no end yet is heard the next time.
+            if line.last() != Some(&b'\n') {
+                return Ok(self.judge.usage());
+            }
+            self.judge.hear(&line)?;
+            self.heard += read as u64;
+        }
+    }
+}
+
+/// What is granted, and which of it the lines so far needed.
+#[derive(Debug)]
+struct Judge {
+    user: String,
+    grants: Vec<Grant>,
+    used: BTreeSet<usize>,
+    calls: usize,
+    /// What was refused, and one object that it was about.
+    denied: BTreeMap<String, String>,
+}
+
+impl Judge {
+    fn new(manifest: &[Value], account: Account<'_>) -> Result<Self> {
+        Ok(Self {
+            user: account.user(),
+            grants: granted(manifest, account)?,
+            used: BTreeSet::new(),
+            calls: 0,
+            denied: BTreeMap::new(),
+        })
+    }
+
+    fn hear(&mut self, lines: &[u8]) -> Result<()> {
+        let lines = lines.split(|byte| *byte == b'\n');
+        for line in lines.filter(|line| !line.is_empty()) {
+            let event: Event<'_> =
+                serde_json::from_slice(line).context("a line of the audit log is not JSON")?;
+            if event.user.username == self.user {
+                self.judge(&event);
+            }
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, event: &Event<'_>) {
+        // By its authorizer: an admission plugin refuses with the same status, such as in a namespace that goes away.
+        let denied = event.annotations.decision == "forbid";
+        let Some(object) = &event.object_ref else {
+            if denied {
+                let what = format!("{} {}", event.verb, event.request_uri);
+                self.denied.entry(what).or_default();
+            }
+            return;
+        };
+        self.calls += 1;
         let call = Call {
-            verb: event["verb"].as_str().unwrap_or_default(),
-            group: str("apiGroup"),
-            resource: match str("subresource") {
-                "" => str("resource").to_owned(),
-                sub => format!("{}/{sub}", str("resource")),
+            verb: &event.verb,
+            group: &object.api_group,
+            resource: if object.subresource.is_empty() {
+                object.resource.to_string()
+            } else {
+                format!("{}/{}", object.resource, object.subresource)
             },
-            name: str("name"),
-            namespace: str("namespace"),
+            name: &object.name,
+            namespace: &object.namespace,
         };
         if denied {
-            usage
-                .denied
-                .insert(verb_on(call.verb, call.group, &call.resource));
-            continue;
+            let what = verb_on(call.verb, call.group, &call.resource);
+            let about = [call.namespace, call.name]
+                .into_iter()
+                .filter(|part| !part.is_empty());
+            let about = about.collect::<Vec<_>>().join("/");
+            self.denied.entry(what).or_insert(about);
+            return;
         }
-        let covering = grants.iter().enumerate().filter(|(_, grant)| grant.covers(&call));
-        used.extend(covering.map(|(place, _)| place));
+        let covering = self.grants.iter().enumerate();
+        let covering = covering.filter(|(_, grant)| grant.covers(&call));
+        self.used.extend(covering.map(|(place, _)| place));
     }
-    usage.unused = grants
-        .iter()
-        .enumerate()
-        .filter(|(place, _)| !used.contains(place))
-        .map(|(_, grant)| grant.shown())
-        .collect();
-    Ok(usage)
+
+    fn usage(&self) -> Usage {
+        let unused = self.grants.iter().enumerate();
+        let unused = unused.filter(|(place, _)| !self.used.contains(place));
+        let denied = self.denied.iter().map(|(what, about)| {
+            if about.is_empty() {
+                what.clone()
+            } else {
+                format!("{what} ({about})")
+            }
+        });
+        Usage {
+            granted: self.grants.len(),
+            calls: self.calls,
+            unused: unused.map(|(_, grant)| grant.shown()).collect(),
+            denied: denied.collect(),
+        }
+    }
+}
+
+/// What a line says that matters here. Names without escapes are not copied: a long run has hundreds of thousands of lines.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event<'a> {
+    #[serde(borrow)]
+    verb: Cow<'a, str>,
+    #[serde(borrow, default, rename = "requestURI")]
+    request_uri: Cow<'a, str>,
+    #[serde(borrow)]
+    user: User<'a>,
+    #[serde(borrow)]
+    object_ref: Option<Object<'a>>,
+    #[serde(borrow, default)]
+    annotations: Annotations<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+struct User<'a> {
+    #[serde(borrow)]
+    username: Cow<'a, str>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Object<'a> {
+    #[serde(borrow)]
+    api_group: Cow<'a, str>,
+    #[serde(borrow)]
+    resource: Cow<'a, str>,
+    #[serde(borrow)]
+    subresource: Cow<'a, str>,
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    namespace: Cow<'a, str>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Annotations<'a> {
+    #[serde(borrow, rename = "authorization.k8s.io/decision")]
+    decision: Cow<'a, str>,
 }
 
 fn strings(value: &Value) -> Vec<&str> {
@@ -283,10 +426,42 @@ mod tests {
     }
 
     #[test]
-    fn what_was_refused_for_want_of_a_right_is_told() {
-        let log = event("list", &json!({ "resource": "secrets" }), "forbid");
-        let found = usage(&manifest(), OPERATOR, &log).unwrap();
+    fn what_was_refused_for_want_of_a_right_is_told_with_one_object() {
+        let about = |name: &str| json!({ "resource": "secrets", "namespace": "a", "name": name });
+        let log = [
+            event("list", &json!({ "resource": "secrets" }), "forbid"),
+            event("get", &about("one"), "forbid"),
+            event("get", &about("other"), "forbid"),
+        ];
+        let found = usage(&manifest(), OPERATOR, &log.join("\n")).unwrap();
+        assert_eq!(
+            found.denied,
+            ["get secrets (a/one)", "list secrets"].map(str::to_owned).into()
+        );
+    }
+
+    #[test]
+    fn a_log_that_grows_is_heard_once_and_line_by_line() {
+        let dir = crate::temp_dir::TempDir::new("grants").unwrap();
+        let path = dir.path().join("audit.log");
+        let mut watch = Watch::new(&path, &manifest(), OPERATOR).unwrap();
+        assert_eq!(watch.look().unwrap().unused.len(), 5, "nobody called yet");
+        let things = json!({ "apiGroup": "g", "resource": "things" });
+        let refused = event("list", &json!({ "resource": "secrets" }), "forbid");
+        let (begun, rest) = refused.split_at(40);
+        let mut text = format!("{}\n{begun}", event("get", &things, "allow"));
+        std::fs::write(&path, &text).unwrap();
+        let found = watch.look().unwrap();
+        assert_eq!((found.calls, found.unused.len()), (1, 4));
+        assert!(found.denied.is_empty(), "a half line is not heard yet");
+        text = format!("{text}{rest}\n{}\n", event("patch", &things, "allow"));
+        std::fs::write(&path, &text).unwrap();
+        let found = watch.look().unwrap();
+        assert_eq!((found.calls, found.unused.len()), (2, 3));
         assert_eq!(found.denied, ["list secrets".to_owned()].into());
+        let found = watch.look().unwrap();
+        assert_eq!((found.calls, found.unused.len()), (0, 3));
+        assert!(found.denied.is_empty(), "it was told before");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! - [`crates`]: programs from crates.io, built once
 //! - [`needs`] and [`ahead`]: all of these by name, and made before they are needed
 //! - [`book`]: pages, links and command blocks of the documentation
+//! - [`canary`]: marked secrets, and where they must not be
 //! - [`chart`]: the README of the Helm chart
 //! - [`python`]: the environment of the official SDKs
 //! - [`process`]: child processes that cannot outlive us
@@ -31,6 +32,7 @@ pub mod api_proxy;
 pub mod argo_cd;
 pub mod assets;
 pub mod book;
+pub mod canary;
 pub mod chart;
 pub mod control_plane;
 pub mod crates;

@@ -4,7 +4,9 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use xtask::canary;
 use xtask::control_plane::{ControlPlane, Options};
+use xtask::grants::{self, Account};
 use xtask::kubectl::Kubectl;
 use xtask::wait::{self, Probe};
 
@@ -98,6 +100,18 @@ fn control_plane_serves_everyone_and_leaves_nothing_behind() {
         "the audit log has no line on it"
     );
 
+    // Read as the runner of the tests reads it.
+    let reader = Account {
+        namespace: "default",
+        name: "reader",
+    };
+    let rights = ["clusterrole", "clusterrolebinding"].map(|kind| admin.json(["get", kind, "see"]).unwrap());
+    let usage = grants::usage(&rights, reader, &audit).unwrap();
+    assert_eq!((usage.granted, usage.unused.len()), (1, 0), "{usage:#?}");
+    assert_eq!(usage.denied, ["list secrets (default)".to_owned()].into());
+
+    a_stored_secret_is_found(&control_plane);
+
     control_plane.restart_apiserver().unwrap();
     admin
         .run(["-n", "default", "get", "serviceaccount", "reader"])
@@ -108,6 +122,33 @@ fn control_plane_serves_everyone_and_leaves_nothing_behind() {
     drop(control_plane);
     assert_eq!(processes_that_name(dir.to_str().unwrap()), Vec::<String>::new());
     assert!(!dir.exists());
+}
+
+/// What is stored can be looked through, pages and all; a Secret is the one place for a secret.
+fn a_stored_secret_is_found(control_plane: &ControlPlane) {
+    let admin = control_plane.kubectl();
+    let (found, before) = canary::stored(control_plane).unwrap();
+    assert!(found.is_empty() && before > 150, "{found:?} of {before}");
+    let literal = format!("--from-literal=key={}", canary::SECRET);
+    admin
+        .run(["-n", "default", "create", "secret", "generic", "right", &literal])
+        .unwrap();
+    let label = format!("by={}", canary::TOKEN);
+    for (name, what) in [
+        ("plain", literal.as_str()),
+        ("labelled", "--from-literal=key=none"),
+    ] {
+        admin
+            .run(["-n", "default", "create", "configmap", name, what])
+            .unwrap();
+    }
+    admin
+        .run(["-n", "default", "label", "configmap", "labelled", &label])
+        .unwrap();
+    let (found, after) = canary::stored(control_plane).unwrap();
+    let wrong = ["labelled", "plain"].map(|name| format!("/registry/configmaps/default/{name}"));
+    assert_eq!(found, wrong.into());
+    assert!(after >= before + 2, "{before} {after}");
 }
 
 /// Started by the next test in a process of its own, which is then killed.

@@ -15,9 +15,10 @@ use clap::ValueEnum;
 use serde_json::Value;
 use xtask::ahead::Ahead;
 use xtask::assets::{self, Tool};
+use xtask::canary;
 use xtask::control_plane::{ControlPlane, Options, TEST_KUBECONFIG};
 use xtask::crates::{self, Program};
-use xtask::grants::{self, Account, Usage};
+use xtask::grants::{Account, Usage, Watch};
 use xtask::needs::Need;
 use xtask::python::Python;
 use xtask::share::{self, Share};
@@ -178,6 +179,11 @@ impl Part {
         }
     }
 
+    /// Whether its operators act on the API server that all parts share.
+    fn shares_control_plane(self) -> bool {
+        matches!(self, Self::Tests | Self::ApiServer) || self.program().is_some()
+    }
+
     /// Whether it needs the binaries and test programs.
     fn needs_build(self) -> bool {
         !matches!(
@@ -204,10 +210,7 @@ impl Part {
             }
             Self::Deny => deny(),
             Self::Build => Ok("built".to_owned()),
-            Self::Tests => {
-                let said = rust_tests(&["--workspace"], Some(shared))?;
-                Ok(format!("{said}; {}", permissions(shared)?))
-            }
+            Self::Tests => rust_tests(&["--workspace"], Some(shared)),
             Self::Unit => rust_tests(&["--workspace", "--lib", "--bins"], None),
             Self::ApiServer => rust_tests(&["--package", "ramtrail", "--test", "*"], Some(shared)),
             Self::Conformance => conformance(),
@@ -358,16 +361,17 @@ struct Shared {
     seed: String,
     built: Option<bool>,
     control_plane: Option<ControlPlane>,
+    /// What the operators of the tests were allowed and refused there.
+    watch: Option<Watch>,
 }
 
 impl Shared {
     /// The API server of all parts of this run, started by the first that needs it.
     fn control_plane(&mut self) -> Result<&ControlPlane> {
         if self.control_plane.is_none() {
-            let mut options = Options::new().controller_manager();
-            if self.parts.contains(&Part::Tests) {
-                options = options.audit_policy(&OPERATOR.audit_policy());
-            }
+            let options = Options::new()
+                .controller_manager()
+                .audit_policy(&OPERATOR.audit_policy());
             // A cold cache makes them first, each with a progress line of its own.
             for need in Need::CONTROL_PLANE {
                 need.meet()?;
@@ -465,6 +469,7 @@ fn all(parts: &[Part], shared: &mut Shared) -> Vec<Ended> {
         } else {
             side_by_side(&group, shared)
         };
+        let ended = judged(ended, shared);
         ended.iter().for_each(tell_failure);
         results.extend(ended);
     }
@@ -488,6 +493,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             .unwrap_or_else(|| "0".to_owned()),
         built: None,
         control_plane: None,
+        watch: None,
     };
     // Told at once: an hour later it would cost the whole run.
     if parts.contains(&Part::Image)
@@ -657,31 +663,86 @@ const OPERATOR: Account<'static> = Account {
     name: "ramtrail",
 };
 
-/// After all tests with the rights of `deploy/install.yaml`: none was missing, none was for nothing.
-fn permissions(shared: &mut Shared) -> Result<String> {
-    let manifest =
-        fs::read_to_string(root().join("deploy/install.yaml")).context("cannot read the manifest")?;
-    let manifest: Vec<Value> = serde_saphyr::from_multiple(&manifest).context("in deploy/install.yaml")?;
-    let log = shared.control_plane()?.audit_log();
-    let log = fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
-    let usage = grants::usage(&manifest, OPERATOR, &log)?;
+/// After parts with the rights of `deploy/install.yaml`: none was missing. After all tests of the workspace: none was for nothing.
+fn permissions(parts: &[Part], shared: &mut Shared) -> Result<Option<String>> {
+    let Some(control_plane) = &shared.control_plane else {
+        return Ok(None);
+    };
+    let watch = match &mut shared.watch {
+        Some(watch) => watch,
+        none => {
+            let manifest =
+                fs::read_to_string(root().join("deploy/install.yaml")).context("cannot read the manifest")?;
+            let manifest: Vec<Value> =
+                serde_saphyr::from_multiple(&manifest).context("in deploy/install.yaml")?;
+            none.insert(Watch::new(&control_plane.audit_log(), &manifest, OPERATOR)?)
+        }
+    };
+    let usage = watch.look()?;
     let told = |texts: &BTreeSet<String>| {
         let lines: Vec<&str> = texts.iter().map(String::as_str).collect();
         format!("\n  {}", lines.join("\n  "))
     };
-    if !usage.unused.is_empty() {
-        bail!("the operator never used what it may do:{}", told(&usage.unused));
-    }
     if !usage.denied.is_empty() {
         bail!(
             "the operator was refused what it may not do:{}",
             told(&usage.denied)
         );
     }
-    let Usage { granted, calls, .. } = usage;
-    Ok(format!(
+    let Usage {
+        granted,
+        calls,
+        unused,
+        ..
+    } = usage;
+    if !parts.contains(&Part::Tests) {
+        return Ok(Some(format!("0 denied in {calls} calls")));
+    }
+    if !unused.is_empty() {
+        bail!("the operator never used what it may do:{}", told(&unused));
+    }
+    Ok(Some(format!(
         "{granted} verbs granted, {granted} used, 0 denied in {calls} calls"
-    ))
+    )))
+}
+
+/// Fails if the API server has stored a marked secret anywhere but in Secrets: in status, Events, annotations, managed fields, leases.
+fn stored_secrets(shared: &Shared) -> Result<Option<String>> {
+    let Some(control_plane) = &shared.control_plane else {
+        return Ok(None);
+    };
+    let (found, seen) = canary::stored(control_plane)?;
+    if !found.is_empty() {
+        let found: Vec<String> = found.into_iter().collect();
+        bail!("a marked secret is stored in:\n  {}", found.join("\n  "));
+    }
+    Ok(Some(format!("no secret in {seen} stored objects")))
+}
+
+/// Judges what the operator was refused while parts ran and what it left behind, and lets those that passed say so. Of parts that
+/// ran side by side all are to blame: the log tells the object, not the program.
+fn judged(mut ended: Vec<Ended>, shared: &mut Shared) -> Vec<Ended> {
+    let parts: Vec<Part> = ended.iter().map(|(part, ..)| *part).collect();
+    if !parts.iter().any(|part| part.shares_control_plane()) {
+        return ended;
+    }
+    let judgement = permissions(&parts, shared).and_then(|permissions| {
+        let said = [permissions, stored_secrets(shared)?];
+        Ok(said.into_iter().flatten().collect::<Vec<_>>().join("; "))
+    });
+    for (part, result, _) in &mut ended {
+        if !part.shares_control_plane() {
+            continue;
+        }
+        match (&mut *result, &judgement) {
+            (Ok(said), Ok(judgement)) => *said = format!("{said}; {judgement}"),
+            (Ok(_), Err(error)) => *result = Err(anyhow!("{error:#}")),
+            // What was refused may be why the tests failed.
+            (Err(failed), Err(error)) => *result = Err(anyhow!("{failed}\n  {error:#}")),
+            (Err(_), Ok(_)) => {}
+        }
+    }
+    ended
 }
 
 /// Runs tests, passes on what they say behind `prefix`, and sums up how they ended.
