@@ -381,8 +381,7 @@ fn way_to_the_cloud(args: &SelftestArgs) -> anyhow::Result<Cloud> {
 async fn bounded<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
     match tokio::time::timeout(CALL_TIMEOUT, call).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(kube::Error::Api(status))) => Err(status.message.clone()),
-        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Err(error)) => Err(startup::words(&error)),
         Err(_) => Err(format!("no answer within {} s", CALL_TIMEOUT.as_secs())),
     }
 }

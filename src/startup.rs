@@ -2,6 +2,7 @@
 //!
 //! Each wait goes on until it succeeds, says in the log and at `/readyz` what it waits for, and how a person can help.
 
+use std::error::Error as _;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -112,11 +113,13 @@ async fn cluster_id(client: &Client) -> Result<ClusterId, String> {
     let namespace = Api::<Namespace>::all(client.clone())
         .get("kube-system")
         .await
-        .map_err(|error| {
-            format!(
+        .map_err(|error| match &error {
+            kube::Error::Api(_) => format!(
                 "the UID of the namespace kube-system cannot be read: {}; {hint}",
                 words(&error)
-            )
+            ),
+            // Nothing would go better with an id.
+            _ => format!("the Kubernetes API server cannot be asked: {}", words(&error)),
         })?;
     let uid = namespace.metadata.uid.unwrap_or_default();
     uid.parse()
@@ -151,10 +154,19 @@ where
     }
 }
 
-/// An error in one line.
-fn words(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
+/// An error in one line, with the causes that it does not tell by itself: only the last of them says that a certificate is wrong.
+pub fn words(error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error {
+        return status.message.clone();
     }
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let said = next.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = next.source();
+    }
+    text
 }

@@ -9,10 +9,11 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::Value;
+use xtask::canary;
 use xtask::control_plane::{ControlPlane, Options, free_port};
 use xtask::emulator::EmulatorProcess;
 use xtask::kubectl::Kubectl;
-use xtask::operator::{OperatorOptions, OperatorProcess};
+use xtask::operator::{self, OperatorOptions, OperatorProcess};
 use xtask::process::Signal;
 use xtask::temp_dir::TempDir;
 use xtask::wait::{self, Probe};
@@ -23,7 +24,7 @@ const NAMESPACE: &str = "ramtrail-system";
 const STEP: Duration = Duration::from_millis(50);
 
 fn ramtrail(args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ramtrail"));
+    let mut command = Command::new(operator::program().unwrap());
     for (key, _) in std::env::vars_os() {
         if key.to_string_lossy().starts_with("RAMTRAIL_") {
             command.env_remove(key);
@@ -255,7 +256,8 @@ fn an_api_server_that_is_not_there_is_waited_for() {
     );
     fs::write(&kubeconfig, text).unwrap();
     let mut operator = Operator::start(OperatorOptions::new(&kubeconfig));
-    operator.wait_ready(503, "--cluster-id");
+    operator.wait_ready(503, "the Kubernetes API server cannot be asked: ");
+    operator.wait_ready(503, "Connection refused");
     assert_eq!(operator.get("/healthz").unwrap().0, 200, "waiting is no illness");
     assert_eq!(
         operator.process.stop(DEADLINE).unwrap().code(),
@@ -289,11 +291,7 @@ rules:
     kubectl
         .write_service_account_kubeconfig(&kubeconfig, NAMESPACE, "ramtrail")
         .unwrap();
-    let marks = [
-        "LTAImarkedKeyId0000000",
-        "markedSecretOfTheOperator00001",
-        "markedTokenOfTheOperator000001",
-    ];
+    let marks = ["LTAImarkedKeyId0000000", canary::SECRET, canary::TOKEN];
     let options = || {
         OperatorOptions::new(&kubeconfig)
             .arg(format!("--namespace={NAMESPACE}"))
@@ -382,7 +380,7 @@ rules:
         let logs = process.process.logs();
         assert!(logs.lines().count() > 10);
         for mark in marks {
-            assert!(!logs.contains(mark), "a secret is in the log");
+            assert!(!canary::is_in(&logs, [mark]), "a secret is in the log");
         }
         for line in logs.lines() {
             let parsed: Result<Value, _> = serde_json::from_str(line);
@@ -398,6 +396,11 @@ rules:
             .all(|mark| !third.get("/metrics").unwrap().1.contains(mark))
     );
     assert_eq!(refused(&control_plane), Vec::<String>::new());
+    let (found, seen) = canary::stored(&control_plane).unwrap();
+    assert!(
+        found.is_empty() && seen > 50,
+        "{seen} objects, a secret in {found:?}"
+    );
 }
 
 fn wait_for_reason(kubectl: &Kubectl, wanted: &str, operator: &Operator) {
@@ -427,7 +430,7 @@ fn refused(control_plane: &ControlPlane) -> Vec<String> {
 
 /// Runs the self-test with this kubeconfig, these arguments and this environment.
 fn selftest(kubeconfig: &Path, args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ramtrail"));
+    let mut command = Command::new(operator::program().unwrap());
     for (key, _) in std::env::vars_os() {
         let name = key.to_string_lossy();
         if name.starts_with("RAMTRAIL_") || name.starts_with("ALIBABA_CLOUD_") {

@@ -1,4 +1,5 @@
-//! The way to the cloud over TLS, with real handshakes: servers of the test with certificates of its own authority.
+//! The ways to the cloud and to the API server over TLS, with real handshakes: servers of the test with certificates of its own
+//! authority.
 #![allow(clippy::unwrap_used)]
 
 mod tls_server;
@@ -22,7 +23,10 @@ use rcgen::{
 };
 use rustls::ProtocolVersion;
 use tls_server::{ALL, Authority, Identity, OK, authority, for_names, listen, signed, tls_server};
+use xtask::kubeconfig::{self, Cluster, User};
+use xtask::operator::{self, OperatorOptions, OperatorProcess};
 use xtask::temp_dir::TempDir;
+use xtask::wait::{self, Probe};
 
 /// The host that requests are for and that certificates must name, wherever is dialled.
 const HOST: &str = "ai-audit.cn-hangzhou.log.aliyuncs.com";
@@ -390,7 +394,7 @@ fn plain_http_beyond_loopback_is_refused() {
 
 /// What `ramtrail run` says when it refuses to run.
 fn run(args: &[String]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_ramtrail"))
+    let output = Command::new(operator::program().unwrap())
         .args(["run", "--http-listen=127.0.0.1:0"])
         .args(args)
         .env("KUBECONFIG", "/dev/null")
@@ -463,4 +467,86 @@ fn a_ca_file_that_cannot_be_used_is_named_with_what_to_do() {
     assert!(!shown.contains("--cloud-ca-file"), "{shown}");
     assert!(shown.contains("Kubernetes"), "{shown}");
     assert_eq!(CaBundle::from_pem(b""), Err(CaBundleError::Empty));
+}
+
+/// Bounds a failure only.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// An operator whose kubeconfig holds a token for this server of loopback, and the authority it trusts if any.
+fn operator_before(port: u16, trusted: Option<&Authority>) -> (OperatorProcess, TempDir) {
+    let dir = TempDir::new("tls").unwrap();
+    let server = format!("https://localhost:{port}");
+    let cluster = match trusted {
+        Some(authority) => {
+            let path = dir.path().join("ca.crt");
+            std::fs::write(&path, authority.pem()).unwrap();
+            Cluster::new(&server, &path)
+        }
+        None => Cluster::of_view(&serde_json::json!({ "clusters": [{ "cluster": { "server": server } }] }))
+            .unwrap(),
+    };
+    let kubeconfig = dir.path().join("kubeconfig");
+    kubeconfig::write(&kubeconfig, &cluster, &User::Token(SECRET.to_owned())).unwrap();
+    let options = OperatorOptions::new(&kubeconfig)
+        .arg("--http-listen=127.0.0.1:0")
+        .arg("--log-level=trace");
+    (OperatorProcess::start(&options).unwrap(), dir)
+}
+
+/// The line in which an operator says what it waits for.
+fn waits_for(operator: &mut OperatorProcess) -> String {
+    wait::until(
+        "the operator says what it waits for",
+        DEADLINE,
+        Duration::from_millis(50),
+        || {
+            operator.must_run()?;
+            let logs = operator.logs();
+            let line = logs.lines().find(|line| line.contains("waiting: "));
+            Ok(line.map_or(Probe::Pending(logs.clone()), |line| Probe::Done(line.to_owned())))
+        },
+    )
+    .unwrap()
+}
+
+/// So that the refusals below mean something: with the right authority the same server gets the request and the token.
+#[test]
+fn an_api_server_of_the_trusted_authority_is_asked() {
+    let ours = authority("ours");
+    let (port, seen) = tls_server(signed(&for_names(&["localhost"]), &ours), ALL, OK);
+    let (_operator, _dir) = operator_before(port, Some(&ours));
+    let seen = seen.recv_timeout(DEADLINE).unwrap();
+    assert!(seen.head.starts_with("get /"), "{}", seen.head);
+    let token = format!("\r\nauthorization: bearer {}\r\n", SECRET.to_ascii_lowercase());
+    assert!(seen.head.contains(&token), "{}", seen.head);
+}
+
+#[test]
+fn an_api_server_that_does_not_prove_itself_is_told_nothing() {
+    let (ours, other) = (authority("ours"), authority("other"));
+    let mut expired = for_names(&["localhost"]);
+    expired.not_before = date_time_ymd(2020, 1, 1);
+    expired.not_after = date_time_ymd(2021, 1, 1);
+    let here = for_names(&["localhost"]);
+    let cases = [
+        ("another authority", signed(&here, &other), Some(&ours)),
+        ("no authority but the system's", signed(&here, &ours), None),
+        ("no authority at all", self_signed(&here), Some(&ours)),
+        (
+            "another host",
+            signed(&for_names(&["evil.example"]), &ours),
+            Some(&ours),
+        ),
+        ("expired", signed(&expired, &ours), Some(&ours)),
+    ];
+    for (case, identity, trusted) in cases {
+        let (port, seen) = tls_server(identity, ALL, OK);
+        let (mut operator, _dir) = operator_before(port, trusted);
+        let line = waits_for(&mut operator);
+        assert!(line.to_lowercase().contains("certificate"), "{case}: {line}");
+        assert!(!operator.logs().contains(SECRET), "{case}");
+        // It waits and asks again, which changes nothing; it ends when it is asked to.
+        assert_eq!(operator.stop(DEADLINE).unwrap().code(), Some(0), "{case}: {line}");
+        assert!(seen.try_recv().is_err(), "{case}: the server got a request");
+    }
 }

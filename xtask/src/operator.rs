@@ -66,6 +66,15 @@ impl OperatorOptions {
     }
 }
 
+/// The binary that [`OPERATOR_BINARY`] names, else `target/debug/ramtrail`.
+///
+/// # Errors
+/// Fails if there is none.
+pub fn program() -> Result<PathBuf> {
+    let chosen = std::env::var_os(OPERATOR_BINARY).filter(|path| !path.is_empty());
+    chosen.map_or_else(|| binary("ramtrail"), |path| Ok(PathBuf::from(path)))
+}
+
 impl OperatorProcess {
     /// Starts the program that the options name, else the binary that [`OPERATOR_BINARY`] names, else `target/debug/ramtrail`.
     ///
@@ -73,10 +82,9 @@ impl OperatorProcess {
     /// it, only what the options say.
     pub fn start(options: &OperatorOptions) -> Result<Self> {
         let dir = TempDir::new("operator")?;
-        let chosen = std::env::var_os(OPERATOR_BINARY).map(PathBuf::from);
-        let program = match options.program.clone().or(chosen) {
-            Some(path) => path,
-            None => binary("ramtrail")?,
+        let program = match &options.program {
+            Some(path) => path.clone(),
+            None => program()?,
         };
         let mut spec = Spec::new("ramtrail", program, dir.path()).args(&options.args);
         for (key, _) in std::env::vars_os() {
