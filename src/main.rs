@@ -114,6 +114,10 @@ async fn operate(args: &RunArgs) -> anyhow::Result<()> {
     let listener = TcpListener::bind(args.http_listen)
         .await
         .with_context(|| format!("cannot listen on {} (--http-listen)", args.http_listen))?;
+    // With port 0 nobody could know otherwise.
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "probes and metrics are served");
+    }
     // Probes are answered until the very end, also while work under way is being finished.
     let server_stop = CancellationToken::new();
     let _stops_server = server_stop.clone().drop_guard();

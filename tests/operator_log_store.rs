@@ -176,7 +176,6 @@ fn a_store_is_created_with_three_calls_and_then_left_alone() {
             ["GetProject", "ListTagResources", "GetLogStore", "GetIndex"].contains(&read.as_str())
         }));
         world.nothing_was_reduced();
-        world.secret_is_nowhere();
     }
 }
 

@@ -126,7 +126,6 @@ fn a_trail_is_created_with_the_settled_calls_and_then_left_alone() {
     assert_eq!(world.writes(since), Vec::<String>::new());
     assert_eq!(world.versions(), versions);
     world.nothing_was_reduced();
-    world.secret_is_nowhere();
 }
 
 #[test]

@@ -21,19 +21,7 @@ pub fn kubectl() -> Kubectl {
     READY
         .get_or_init(|| {
             let kubectl = bare_kubectl();
-            let manifests: String = ramtrail::api::manifests()
-                .unwrap()
-                .into_iter()
-                .map(|(_, yaml)| yaml)
-                .collect();
-            kubectl.apply(&manifests).unwrap();
-            let names: Vec<String> = ramtrail::api::all_crds()
-                .into_iter()
-                .filter_map(|crd| crd.metadata.name)
-                .collect();
-            kubectl
-                .wait_for_crds(&names.iter().map(String::as_str).collect::<Vec<_>>(), DEADLINE)
-                .unwrap();
+            let kinds = install(&kubectl);
             // Short names are known to kubectl once discovery tells them, and kubectl remembers an earlier answer.
             xtask::wait::until(
                 "discovery tells our kinds",
@@ -46,7 +34,7 @@ pub fn kubectl() -> Kubectl {
                         "--cached=false",
                         "--no-headers",
                     ])?;
-                    Ok(if seen.lines().count() == names.len() {
+                    Ok(if seen.lines().count() == kinds {
                         Probe::Done(())
                     } else {
                         Probe::Pending(seen)
@@ -57,6 +45,23 @@ pub fn kubectl() -> Kubectl {
             kubectl
         })
         .clone()
+}
+
+/// Installs our kinds, which are served when it returns, and tells how many there are.
+pub fn install(kubectl: &Kubectl) -> usize {
+    let manifests: String = ramtrail::api::manifests()
+        .unwrap()
+        .into_iter()
+        .map(|(_, yaml)| yaml)
+        .collect();
+    kubectl.apply(&manifests).unwrap();
+    let names: Vec<String> = ramtrail::api::all_crds()
+        .into_iter()
+        .filter_map(|crd| crd.metadata.name)
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    kubectl.wait_for_crds(&names, DEADLINE).unwrap();
+    names.len()
 }
 
 /// kubectl as the administrator, whatever is installed.

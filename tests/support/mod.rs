@@ -8,11 +8,13 @@ pub mod api_server;
 use std::fmt::Debug;
 use std::fs;
 use std::future::Future;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
@@ -27,7 +29,10 @@ use ramtrail::api::v1alpha1::{AuditLogStore, AuditProject, RamTrail};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use xtask::api_proxy::ApiProxy;
+use xtask::canary;
+use xtask::control_plane::{ControlPlane, Options};
 use xtask::emulator::EmulatorProcess;
+use xtask::grants::{self, Account};
 use xtask::kubectl::Kubectl;
 use xtask::operator::{OperatorOptions, OperatorProcess};
 use xtask::process::Signal;
@@ -46,8 +51,8 @@ pub const OTHER_ACCOUNT: &str = "6543210987654321";
 pub const USER: &str = "ramtrail-operator";
 /// The user who does things behind its back.
 pub const INTRUDER: &str = "intruder";
-/// The operator's secret; it must never be seen again.
-pub const SECRET: &str = "markedSecretOfTheOperator00001";
+/// The operator's secret; it must never be seen again. At the end of every world it is looked for wherever people or programs read.
+pub const SECRET: &str = canary::SECRET;
 /// The operator's key.
 pub const KEY: &str = "LTAIoperatorKey0000001";
 /// Region of everything.
@@ -106,9 +111,7 @@ fn operator_kubeconfig(kubectl: &Kubectl) -> String {
 
 /// The operator's own namespace, ServiceAccount and rights on a cluster where our kinds are installed.
 pub fn give_rights(kubectl: Kubectl) -> (Kubectl, Client) {
-    let manifest =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/install.yaml")).unwrap();
-    let rights: String = manifest
+    let rights: String = install_manifest()
         .split("\n---\n")
         .filter(|document| {
             let kind = document.lines().find_map(|line| line.strip_prefix("kind: "));
@@ -118,6 +121,83 @@ pub fn give_rights(kubectl: Kubectl) -> (Kubectl, Client) {
     kubectl.apply(&rights).unwrap();
     let client = wait(api_server::client(kubectl.kubeconfig()));
     (kubectl, client)
+}
+
+/// The operator's account, as the manifest and the chart name it.
+pub const OPERATOR: Account<'static> = Account {
+    namespace: OPERATOR_NAMESPACE,
+    name: "ramtrail",
+};
+
+/// A control plane of its own for a test, whose log holds each call of the operator. It ends with the proof that the operator was
+/// refused nothing, as the shared one does.
+pub struct WatchedPlane {
+    plane: ControlPlane,
+    watch: grants::Watch,
+}
+
+impl WatchedPlane {
+    /// Starts it with its controllers.
+    pub fn start() -> Self {
+        let options = Options::new()
+            .controller_manager()
+            .audit_policy(&OPERATOR.audit_policy());
+        let plane = ControlPlane::start(&options).unwrap();
+        let rights: Vec<Value> = serde_saphyr::from_multiple(&install_manifest()).unwrap();
+        let watch = grants::Watch::new(&plane.audit_log(), &rights, OPERATOR).unwrap();
+        Self { plane, watch }
+    }
+
+    /// For a test that took rights away from an operator that ran: what was refused since the last look was meant.
+    pub fn refusals_were_meant(&mut self) {
+        self.watch.look().unwrap();
+    }
+
+    /// Fails if the operator was refused anything since the last look, or never called.
+    pub fn nothing_was_refused(&mut self) {
+        let usage = self.watch.look().unwrap();
+        assert!(usage.unused.len() < usage.granted, "no operator called");
+        assert!(
+            usage.denied.is_empty(),
+            "the operator was refused what it may not do: {:#?}",
+            usage.denied
+        );
+    }
+}
+
+impl Deref for WatchedPlane {
+    type Target = ControlPlane;
+
+    fn deref(&self) -> &ControlPlane {
+        &self.plane
+    }
+}
+
+impl DerefMut for WatchedPlane {
+    fn deref_mut(&mut self) -> &mut ControlPlane {
+        &mut self.plane
+    }
+}
+
+impl Drop for WatchedPlane {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.nothing_was_refused();
+        }
+    }
+}
+
+fn install_manifest() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/install.yaml")).unwrap()
+}
+
+/// A namespace of its own for a world.
+fn make_namespace(client: &Client, purpose: &str) -> String {
+    let name = api_server::namespace_name(purpose);
+    let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    let object: Namespace = serde_json::from_value(object).unwrap();
+    wait(Api::all(client.clone()).create(&PostParams::default(), &object)).unwrap();
+    name
 }
 
 /// A namespace, an emulator and, once started, an operator.
@@ -133,6 +213,8 @@ pub struct World {
     operator: Option<OperatorProcess>,
     options: Vec<String>,
     logs_before: String,
+    /// What must be nowhere.
+    secrets: Vec<String>,
     kubeconfig: PathBuf,
     proxy: Option<ApiProxy>,
     dir: TempDir,
@@ -142,6 +224,11 @@ pub struct World {
 pub fn tail_without_trace(logs: &str, lines: usize) -> String {
     let told: Vec<&str> = logs.lines().filter(|line| !line.contains("TRACE")).collect();
     told[told.len().saturating_sub(lines)..].join("\n")
+}
+
+/// Fails if an operator beside that of a world, which looks for itself, logged the secret.
+pub fn shows_no_secret(logs: &str) {
+    assert!(!canary::is_in(logs, [SECRET]), "a secret is in the log");
 }
 
 impl World {
@@ -161,25 +248,29 @@ impl World {
     /// A world with an emulator of these arguments.
     pub fn with_emulator(purpose: &str, arguments: &[&str]) -> Self {
         let (cluster, identity) = cluster();
-        Self::with_identity(cluster, identity, purpose, arguments)
+        let namespace = make_namespace(&cluster.1, purpose);
+        Self::with_identity(cluster, identity, namespace, arguments)
     }
 
     /// A world on another cluster than the shared one; see [`give_rights`].
     pub fn on(cluster: &(Kubectl, Client), purpose: &str, arguments: &[&str]) -> Self {
-        Self::with_identity(cluster, &operator_kubeconfig(&cluster.0), purpose, arguments)
+        let namespace = make_namespace(&cluster.1, purpose);
+        Self::in_namespace(cluster, &namespace, arguments)
+    }
+
+    /// A world on another cluster than the shared one, in a namespace that is there.
+    pub fn in_namespace(cluster: &(Kubectl, Client), namespace: &str, arguments: &[&str]) -> Self {
+        let identity = operator_kubeconfig(&cluster.0);
+        Self::with_identity(cluster, &identity, namespace.to_owned(), arguments)
     }
 
     fn with_identity(
         (kubectl, client): &(Kubectl, Client),
         identity: &str,
-        purpose: &str,
+        namespace: String,
         arguments: &[&str],
     ) -> Self {
-        let namespace = api_server::namespace_name(purpose);
-        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
-        let object: Namespace = serde_json::from_value(object).unwrap();
-        wait(Api::all(client.clone()).create(&PostParams::default(), &object)).unwrap();
-        let dir = TempDir::new(purpose).unwrap();
+        let dir = TempDir::new("world").unwrap();
         let kubeconfig = dir.path().join("operator.kubeconfig");
         fs::write(&kubeconfig, identity).unwrap();
         let keys = [
@@ -201,6 +292,7 @@ impl World {
             operator: None,
             options: Vec::new(),
             logs_before: String::new(),
+            secrets: vec![SECRET.to_owned()],
             kubeconfig,
             proxy: None,
             dir,
@@ -225,6 +317,18 @@ impl World {
         self.kubeconfig = through;
         self.proxy = Some(proxy);
         self
+    }
+
+    /// Lets the operator speak to the API server by another kubeconfig; before the start.
+    #[must_use]
+    pub fn acting_by(mut self, kubeconfig: &Path) -> Self {
+        kubeconfig.clone_into(&mut self.kubeconfig);
+        self
+    }
+
+    /// By what the operator speaks to the API server.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
     }
 
     /// The proxy before the API server.
@@ -344,13 +448,42 @@ impl World {
         } else {
             json!({})
         };
-        let object = json!({
-            "apiVersion": "v1", "kind": "Secret",
-            "metadata": {"name": name, "namespace": self.namespace, "labels": labels},
-            "stringData": {"ALIBABA_CLOUD_ACCESS_KEY_ID": key, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": secret},
+        self.apply_secret(
+            name,
+            &json!({
+                "metadata": {"labels": labels},
+                "stringData": {"ALIBABA_CLOUD_ACCESS_KEY_ID": key, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": secret},
+            }),
+        );
+    }
+
+    /// Writes a Secret with the keys of a session.
+    pub fn write_session(&self, name: &str, key: &str, secret: &str, token: &str) {
+        let data = json!({
+            "ALIBABA_CLOUD_ACCESS_KEY_ID": key,
+            "ALIBABA_CLOUD_ACCESS_KEY_SECRET": secret,
+            "ALIBABA_CLOUD_SECURITY_TOKEN": token,
         });
+        self.apply_secret(
+            name,
+            &json!({"metadata": {"labels": {"ramtrail.io/credentials": "true"}}, "stringData": data}),
+        );
+    }
+
+    /// Applies a Secret with whatever it is to hold; its name is filled in.
+    pub fn apply_secret(&self, name: &str, rest: &Value) {
+        let mut object = json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": name, "namespace": self.namespace},
+        });
+        merge(&mut object, rest);
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
         wait(api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&object))).unwrap();
+    }
+
+    /// Looks for this text, too, in the end.
+    pub fn never_show(&mut self, secret: &str) {
+        self.secrets.push(secret.to_owned());
     }
 
     /// Makes keys for a user of an account with these statements and nothing else.
@@ -686,29 +819,67 @@ impl World {
             .collect()
     }
 
-    /// Fails if the operator's secret is anywhere that people or programs can read.
+    /// What the operator's metrics say now; nothing if no operator runs that answers.
+    pub fn metrics(&self) -> Option<String> {
+        let logs = self.operator.as_ref()?.logs();
+        let line = logs.lines().find(|line| line.contains(SERVED))?;
+        let address = line.split("127.0.0.1:").nth(1)?;
+        let port: String = address.chars().take_while(char::is_ascii_digit).collect();
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_global(Some(Duration::from_secs(10)))
+            .proxy(None)
+            .build()
+            .into();
+        let mut answer = agent
+            .get(format!("http://127.0.0.1:{port}/metrics"))
+            .call()
+            .ok()?;
+        answer.body_mut().read_to_string().ok()
+    }
+
+    /// Fails if a secret is anywhere that people or programs can read: logs, metrics, the journal of the cloud, and whole objects
+    /// with their managed fields: ours, Events, Leases. Every world ends with it.
     pub fn secret_is_nowhere(&self) {
-        assert!(!self.logs().contains(SECRET), "the secret is in the log");
-        let journal = self.emulator.journal(0).unwrap().0;
-        assert!(
-            !Value::Array(journal).to_string().contains(SECRET),
-            "the secret is in the journal"
-        );
-        assert!(
-            !format!("{:?}", self.events()).contains(SECRET),
-            "the secret is in an Event"
-        );
-        for kind in ["AuditProject", "AuditLogStore", "RamTrail"] {
-            for object in wait(self.dynamic(kind).list(&ListParams::default())).unwrap() {
-                assert!(
-                    !object.data.to_string().contains(SECRET),
-                    "the secret is in {kind} {}",
-                    object.name_any()
-                );
+        let mut texts = vec![
+            ("the log".to_owned(), self.logs()),
+            ("the metrics".to_owned(), self.metrics().unwrap_or_default()),
+        ];
+        // That of a soak is too long to be fetched as a whole, and holds no more sorts of rows than others.
+        let since = self.now().saturating_sub(JOURNAL_ROWS);
+        let journal = self.emulator.journal(since).unwrap().0;
+        texts.push(("the journal".to_owned(), Value::Array(journal).to_string()));
+        let objects = ["AuditProject", "AuditLogStore", "RamTrail"].map(|kind| self.dynamic(kind));
+        let other = |resource: &ApiResource, namespace: &str| {
+            Api::<DynamicObject>::namespaced_with(self.client.clone(), namespace, resource)
+        };
+        let (events, leases) = (ApiResource::erase::<Event>(&()), ApiResource::erase::<Lease>(&()));
+        let others = [
+            other(&events, &self.namespace),
+            other(&events, OPERATOR_NAMESPACE),
+            other(&leases, OPERATOR_NAMESPACE),
+        ];
+        for api in objects.into_iter().chain(others) {
+            match wait(api.list(&ListParams::default())) {
+                Ok(list) => texts.extend(list.into_iter().map(|object| {
+                    let json = serde_json::to_string(&object).unwrap();
+                    (format!("{} {}", api.resource_url(), object.name_any()), json)
+                })),
+                // The kind was taken away, and its objects with it.
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => panic!("{}: {error}", api.resource_url()),
             }
+        }
+        let secrets = || self.secrets.iter().map(String::as_str);
+        for (place, text) in texts {
+            assert!(!canary::is_in(&text, secrets()), "a secret is in {place}");
         }
     }
 }
+
+/// Rows of the cloud's journal that are looked through for a secret.
+const JOURNAL_ROWS: u64 = 5000;
+/// What an operator says before the address of its metrics.
+const SERVED: &str = "probes and metrics are served";
 
 impl Drop for World {
     fn drop(&mut self) {
@@ -717,6 +888,8 @@ impl Drop for World {
             let report = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.report()));
             let report = report.unwrap_or_else(|_| "the emulator does not answer".to_owned());
             eprintln!("--- world {} at the failure\n{report}", self.namespace);
+        } else {
+            self.secret_is_nowhere();
         }
     }
 }

@@ -6,12 +6,11 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use xtask::control_plane::{ControlPlane, Options};
 use xtask::kubectl::Kubectl;
 
 use crate::argo::{Argo, NAMESPACE, Repository};
 use crate::examples::example;
-use crate::support::{DEADLINE, OPERATOR_NAMESPACE, World, give_rights, merge};
+use crate::support::{DEADLINE, OPERATOR_NAMESPACE, WatchedPlane, World, give_rights, merge};
 use crate::trail_support::{TRAIL, prepare, trail};
 use crate::{STACK, manifest, reductions};
 use ramtrail::aliyun::action_trail::TrailState;
@@ -29,8 +28,8 @@ const OURS: [(&str, &str); 6] = [
 /// Installed with kubectl, handed over to Argo CD, its kinds upgraded, and operator and stack deleted as one Application.
 #[test]
 fn hand_over_upgrade_and_deletion_in_one_application() {
-    let control_plane = ControlPlane::start(&Options::new().controller_manager()).unwrap();
-    let kubectl = control_plane.kubectl();
+    let mut control_plane = WatchedPlane::start();
+    let kubectl = &control_plane.kubectl().clone();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     kubectl.apply_path(&root.join("deploy/install.yaml")).unwrap();
     kubectl
@@ -80,7 +79,11 @@ fn hand_over_upgrade_and_deletion_in_one_application() {
     assert_eq!(identities(kubectl, &world), before, "something was made anew");
     assert_eq!(world.writes(since), Vec::<String>::new(), "{}", world.report());
 
+    control_plane.nothing_was_refused();
     delete_as_one(kubectl, &argo, &world, &repository);
+    // Its permissions went with the Application, and the process ran on.
+    drop(world);
+    control_plane.refusals_were_meant();
 }
 
 /// The two example Applications take over what kubectl applied.

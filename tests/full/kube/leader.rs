@@ -10,7 +10,9 @@ use xtask::process::Signal;
 use xtask::temp_dir::TempDir;
 
 use crate::stage::created_once;
-use crate::support::{CLUSTER, DEADLINE, OPERATOR_NAMESPACE, Row, USER, World, tail_without_trace};
+use crate::support::{
+    CLUSTER, DEADLINE, OPERATOR_NAMESPACE, Row, USER, World, shows_no_secret, tail_without_trace,
+};
 use crate::trail_support::{
     PROJECT, STORE, apply_project, apply_stack, apply_store, prepare, set_retention, settle_stack,
     until_retention,
@@ -99,12 +101,14 @@ impl Replica {
     }
 }
 
-/// The world's report knows the world's own operator only: where replicas fail, they say for themselves how they ended.
+/// The world knows its own operator only: where replicas fail, they say for themselves how they ended.
 impl Drop for Replica {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let tail = tail_without_trace(&self.operator.logs(), 30);
             eprintln!("--- replica {}\n{tail}", self.operator.pid());
+        } else {
+            shows_no_secret(&self.operator.logs());
         }
     }
 }

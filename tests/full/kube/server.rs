@@ -1,59 +1,69 @@
 //! The API server itself ends, hangs, forgets a kind, or holds an object that cannot be read. On a control plane apart from that of
 //! all other tests, because kinds are of the whole cluster; one test at a time.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
 use kube::Client;
 use serde_json::{Value, json};
-use xtask::control_plane::{ControlPlane, Options};
 use xtask::kubectl::Kubectl;
 use xtask::process::Signal;
 
 use crate::stage::{changes, created_once};
-use crate::support::{DEADLINE, World, api_server, give_rights};
+use crate::support::{DEADLINE, WatchedPlane, World, api_server, give_rights};
 use crate::trail_support::{
     PROJECT, STORE, apply_project, apply_stack, apply_store, prepare, settle_stack, until_retention,
 };
 
 struct Plane {
-    control_plane: ControlPlane,
+    control_plane: WatchedPlane,
     cluster: (Kubectl, Client),
 }
 
+/// The control plane of these tests while one of them has it. It outlives them all, so each looks for itself what was refused.
+struct Turn(MutexGuard<'static, Plane>);
+
+impl Deref for Turn {
+    type Target = Plane;
+
+    fn deref(&self) -> &Plane {
+        &self.0
+    }
+}
+
+impl DerefMut for Turn {
+    fn deref_mut(&mut self) -> &mut Plane {
+        &mut self.0
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.control_plane.nothing_was_refused();
+        }
+    }
+}
+
 /// The control plane of these tests, for one of them at a time.
-fn plane() -> MutexGuard<'static, Plane> {
+fn plane() -> Turn {
     static PLANE: OnceLock<Mutex<Plane>> = OnceLock::new();
     let plane = PLANE.get_or_init(|| Mutex::new(Plane::start()));
-    plane.lock().unwrap_or_else(|poisoned| {
+    Turn(plane.lock().unwrap_or_else(|poisoned| {
         // A test that failed may have left the server frozen: that is not to fail the next one too.
         let mut plane = PoisonError::into_inner(poisoned);
         plane.control_plane.restart_apiserver().unwrap();
         plane
-    })
-}
-
-fn install(kubectl: &Kubectl) {
-    let manifests: String = ramtrail::api::manifests()
-        .unwrap()
-        .into_iter()
-        .map(|(_, yaml)| yaml)
-        .collect();
-    kubectl.apply(&manifests).unwrap();
-    let names: Vec<String> = ramtrail::api::all_crds()
-        .into_iter()
-        .filter_map(|crd| crd.metadata.name)
-        .collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    kubectl.wait_for_crds(&names, api_server::DEADLINE).unwrap();
+    }))
 }
 
 impl Plane {
     fn start() -> Self {
-        let control_plane = ControlPlane::start(&Options::new().controller_manager()).unwrap();
+        let control_plane = WatchedPlane::start();
         let kubectl = control_plane.kubectl().clone();
-        install(&kubectl);
+        api_server::install(&kubectl);
         let cluster = give_rights(kubectl);
         Self {
             control_plane,
@@ -151,7 +161,7 @@ fn a_kind_is_removed_and_installed_again_while_the_operator_runs() {
     let since = world.now();
     world.resyncs("GetProject", 3);
     assert_eq!(world.writes(since), Vec::<String>::new(), "the others go on");
-    install(&kubectl);
+    api_server::install(&kubectl);
     apply_store(&world);
     world.settled("AuditLogStore", STORE);
     assert_eq!(world.count(0, "CreateLogStore"), 1, "{}", world.report());
@@ -187,7 +197,7 @@ fn an_object_that_cannot_be_read_stops_no_other() {
         "no-policy",
         &json!({"projectRef": {"name": PROJECT}, "retentionDays": 30, "deletionPolicy": "Shred"}),
     );
-    install(&kubectl);
+    api_server::install(&kubectl);
     let note = world.event("Unreadable");
     assert!(note.contains("cannot be read"), "{note}");
     world.eventually("every one is told", || {

@@ -21,7 +21,7 @@ use xtask::temp_dir::TempDir;
 
 use crate::support::{
     ACCOUNT, CLUSTER, CREDENTIALS, OPERATOR_NAMESPACE, REGION, Row, World, api_server, project_spec,
-    store_spec, wait,
+    shows_no_secret, store_spec, wait,
 };
 use crate::trail_support::{PROJECT, STORE, TRAIL, trail_spec};
 
@@ -479,7 +479,6 @@ pub fn only_these_reduced(world: &World, deletions: &[&str]) {
         .map(|(_, row)| named(row))
         .collect();
     expect(world, "calls that reduce or delete", &reducing, deletions);
-    world.secret_is_nowhere();
 }
 
 /// Whether a call only removed the mark of a store or a trail that was deleted before, by whomever.
@@ -585,6 +584,8 @@ impl Drop for Operator {
         if std::thread::panicking() {
             let tail = crate::support::tail_without_trace(&self.logs(), 60);
             eprintln!("--- the operator at the failure\n{tail}");
+        } else {
+            shows_no_secret(&self.logs());
         }
     }
 }

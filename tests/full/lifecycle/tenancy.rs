@@ -312,7 +312,6 @@ fn secret_is_not_meant_for_us(label: Option<&str>) {
     world.delete(object_kind, name);
     gone(&world, Kind::Project);
     assert_eq!(world.journal(0).len(), 0, "{}", world.report());
-    world.secret_is_nowhere();
 }
 
 /// Names that would mean something else as a part of a path or of a query: `NS` and `NAME` are what they aim at.
@@ -387,7 +386,6 @@ fn secrets_stay_in_their_namespace() {
         "nobody's keys were used\n{}",
         world.report()
     );
-    world.secret_is_nowhere();
 }
 
 /// References to objects stay in the namespace too, whatever they look like.
@@ -562,7 +560,6 @@ fn two_accounts_with_one_secret_name() {
             .collect();
         assert_eq!(strayed, Vec::<String>::new());
     }
-    world.secret_is_nowhere();
 }
 
 /// Knowing another's key id gives nothing.

@@ -7,13 +7,12 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use xtask::assets::{self, Tool};
-use xtask::control_plane::{ControlPlane, Options};
 use xtask::deployment::Manifest;
 use xtask::kubectl::Kubectl;
 use xtask::operator::OperatorOptions;
 use xtask::temp_dir::TempDir;
 
-use crate::support::{CLUSTER, DEADLINE, OPERATOR_NAMESPACE, World, api_server, merge, wait};
+use crate::support::{CLUSTER, DEADLINE, OPERATOR_NAMESPACE, WatchedPlane, World, api_server, merge, wait};
 use crate::trail_support::prepare;
 
 /// Name of the release.
@@ -118,13 +117,13 @@ pub struct Installation {
     pub world: World,
     pub helm: Helm,
     kubeconfig: PathBuf,
-    pub control_plane: ControlPlane,
+    pub control_plane: WatchedPlane,
 }
 
 impl Installation {
     /// A chart on a control plane of its own; no operator runs yet.
     pub fn of(chart: &Path, purpose: &str, values: &Value) -> Self {
-        let control_plane = ControlPlane::start(&Options::new().controller_manager()).unwrap();
+        let control_plane = WatchedPlane::start();
         let kubectl = control_plane.kubectl().clone();
         let helm = Helm::new(&kubectl);
         helm.install(chart, values);

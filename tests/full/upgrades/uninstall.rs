@@ -26,8 +26,11 @@ fn installed(purpose: &str) -> Installation {
 
 /// Uninstalls; the process ends as a Pod whose Deployment is gone.
 fn uninstall(it: &mut Installation) {
+    it.control_plane.nothing_was_refused();
     it.helm.uninstall();
     it.world.stop();
+    // Between the two it had no rights any more.
+    it.control_plane.refusals_were_meant();
     assert_eq!(it.installed().len(), 0, "{:?}", it.installed());
     for name in CRDS {
         it.world.kubectl.run(["get", "crd", name]).unwrap();
