@@ -5,17 +5,20 @@
 mod support;
 mod trail_support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
-use ramtrail::aliyun::LogStoreName;
+use ramtrail::aliyun::{LogStoreName, ProjectName};
 use serde_json::{Value, json};
-use support::{ACCOUNT, CREDENTIALS, OPERATOR_NAMESPACE, Row, SECRET, USER, World, api_server};
+use support::{ACCOUNT, CREDENTIALS, OPERATOR, OPERATOR_NAMESPACE, Row, SECRET, USER, World, api_server};
 use trail_support::{CALLS, prepare, ram_as};
+use xtask::canary;
 use xtask::control_plane::{ControlPlane, Options, free_port};
+use xtask::deployment::Manifest;
+use xtask::grants;
 
 const PROJECT: (&str, &str) = ("AuditProject", "ai-workload-audit-trail");
 const STORE: (&str, &str) = ("AuditLogStore", "ai-workload-log-store");
@@ -85,7 +88,6 @@ fn in_order(purpose: &str, order: [(&str, &str); 3]) {
     ready(&world);
     assert_eq!(changes(&world), CALLS, "{}", world.report());
     world.nothing_was_reduced();
-    world.secret_is_nowhere();
 }
 
 macro_rules! orders {
@@ -199,22 +201,7 @@ fn in_sync_nothing_is_written_anywhere_and_nine_reads_look() {
     });
     let control_plane = ControlPlane::start(&Options::new().audit_policy(&policy.to_string())).unwrap();
     let kubectl = control_plane.kubectl().clone();
-    let manifests: String = ramtrail::api::manifests()
-        .unwrap()
-        .into_iter()
-        .map(|(_, yaml)| yaml)
-        .collect();
-    kubectl.apply(&manifests).unwrap();
-    let names: Vec<String> = ramtrail::api::all_crds()
-        .into_iter()
-        .filter_map(|crd| crd.metadata.name)
-        .collect();
-    kubectl
-        .wait_for_crds(
-            &names.iter().map(String::as_str).collect::<Vec<_>>(),
-            api_server::DEADLINE,
-        )
-        .unwrap();
+    api_server::install(&kubectl);
     let cluster = support::give_rights(kubectl);
     let mut world = World::on(&cluster, "sync", &["--profile=hostile"]);
     prepare(&world);
@@ -372,7 +359,6 @@ fn killed_at(action: &str, nth: u64) {
     once.dedup();
     assert_eq!(creates.len(), once.len(), "one create per name: {creates:?}");
     world.nothing_was_reduced();
-    world.secret_is_nowhere();
 }
 
 macro_rules! kills {
@@ -401,9 +387,10 @@ kills! {
     killed_at_start_copy_job: "StartETL", 1;
 }
 
-/// The whole life under the eyes of a reader who looks for one word: logs at trace level, Events, status, metrics, journal.
+/// The whole life under the eyes of a reader who looks for a few words, as every world's end does: logs at trace level, metrics, whole
+/// objects, journal. At first with a user's keys, then with those of a session.
 #[test]
-fn the_secret_key_is_seen_nowhere() {
+fn secret_key_and_security_token_are_seen_nowhere() {
     let port = free_port().unwrap();
     let mut world = World::new("secret").option(&format!("--http-listen=127.0.0.1:{port}"));
     prepare(&world);
@@ -428,16 +415,166 @@ fn the_secret_key_is_seen_nowhere() {
         world.logs().contains("TRACE") || world.logs().contains("DEBUG"),
         "the log is detailed"
     );
-    world.secret_is_nowhere();
-    let agent: ureq::Agent = ureq::Agent::config_builder().proxy(None).build().into();
-    let mut answer = agent
-        .get(format!("http://127.0.0.1:{port}/metrics"))
-        .call()
-        .unwrap();
-    let metrics = answer.body_mut().read_to_string().unwrap();
-    assert!(metrics.contains("ramtrail_trail_logging"), "{metrics}");
-    assert!(!metrics.contains(SECRET));
+
+    let session = session(&world);
+    let text = |name: &str| session[name].as_str().unwrap().to_owned();
+    let (secret, token) = (text("AccessKeySecret"), text("SecurityToken"));
+    world.never_show(&secret);
+    world.never_show(&token);
+    let message = format!("string to sign: x-acs-security-token:{token} {secret}");
+    let fault = json!({
+        "match": {"action": "GetTrailStatus", "nth": 3},
+        "fault": {"kind": "status", "status": 400, "code": "SignatureDoesNotMatch", "message": message},
+    });
+    world.emulator.add_fault(&fault).unwrap();
+    world.write_session(CREDENTIALS, &text("AccessKeyId"), &secret, &token);
+    let since = world.now();
+    for action in ["GetTrailStatus", "GetIndex", "GetProject"] {
+        world.eventually(&format!("{action} by the session"), || {
+            let rows = world.journal(since);
+            let by_session = |row: &&Row| {
+                row.0["caller"]
+                    .as_str()
+                    .is_some_and(|who| who.contains("/audit-session"))
+            };
+            let found = rows
+                .iter()
+                .filter(by_session)
+                .filter(|row| row.action() == action);
+            // Beyond the echo of the fault.
+            if found.count() > 4 {
+                Ok(())
+            } else {
+                Err(world.report())
+            }
+        });
+    }
+    ready(&world);
+    let told = world.metrics().expect("the operator tells its metrics");
+    assert!(told.contains("ramtrail_trail_logging"), "{told}");
     world.delete(TRAIL.0, TRAIL.1);
     world.gone(TRAIL.0, TRAIL.1);
-    world.secret_is_nowhere();
+}
+
+/// Keys of a session of a role that may do everything.
+fn session(world: &World) -> Value {
+    let trust = json!({"Version": "1", "Statement": [{
+        "Action": "sts:AssumeRole", "Effect": "Allow", "Principal": {"RAM": [format!("acs:ram::{ACCOUNT}:root")]},
+    }]});
+    let role = [
+        ("RoleName", "operator"),
+        ("AssumeRolePolicyDocument", &trust.to_string()),
+    ];
+    trail_support::ram(world, "CreateRole", &role).unwrap();
+    let policy = [
+        ("PolicyType", "System"),
+        ("PolicyName", "AdministratorAccess"),
+        ("RoleName", "operator"),
+    ];
+    world.eventually("the role gets its policy", || {
+        trail_support::ram(world, "AttachPolicyToRole", &policy)
+    });
+    let all = json!([{"Effect": "Allow", "Action": "*", "Resource": "*"}]);
+    world.add_user("LTAIassumer00000000001", ACCOUNT, "assumer", &all);
+    let arn = format!("acs:ram::{ACCOUNT}:role/operator");
+    let asked = [("RoleArn", arn.as_str()), ("RoleSessionName", "audit-session")];
+    let answer = world.eventually("the role is assumed", || {
+        let sts = ("sts.cn-hangzhou.aliyuncs.com", "2015-04-01");
+        trail_support::rpc(world, "LTAIassumer00000000001", SECRET, sts, "AssumeRole", &asked)
+    });
+    answer["Credentials"].clone()
+}
+
+/// Somebody shortens the retention of the store, and the operator sets it back.
+fn tampered_and_healed(world: &World, days: i64) {
+    let (project, name) = (
+        ProjectName::new(PROJECT.1).unwrap(),
+        LogStoreName::new(STORE.1).unwrap(),
+    );
+    let cloud = world.intruder().log_service;
+    let store = || support::wait(cloud.get_log_store(&project, &name)).unwrap().value;
+    let mut weak = store();
+    let wanted = weak.retention_days();
+    weak.set_retention_days(days);
+    support::wait(cloud.update_log_store(&project, &name, &weak)).unwrap();
+    world.eventually("the retention is set back", || {
+        let found = store().retention_days();
+        if found == wanted {
+            Ok(())
+        } else {
+            Err(format!("{found:?}"))
+        }
+    });
+    ready(world);
+}
+
+/// The Deployment and the rights of `deploy/overlays/namespaced` as they are rendered, on a control plane whose log holds every call:
+/// the life of the stack needs all of them and no other.
+#[test]
+fn an_operator_of_one_namespace_needs_the_rights_of_its_manifest_and_no_others() {
+    const NAMESPACE: &str = "audit";
+    let policy = OPERATOR.audit_policy();
+    let control_plane = ControlPlane::start(&Options::new().audit_policy(&policy)).unwrap();
+    let kubectl = control_plane.kubectl().clone();
+    api_server::install(&kubectl);
+    let rendered = control_plane.dir().join("namespaced.yaml");
+    let overlay = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/overlays/namespaced");
+    let text = kubectl
+        .run(["kustomize", &overlay.display().to_string()])
+        .unwrap();
+    fs::write(&rendered, &text).unwrap();
+    let rights: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+    let manifest = Manifest::read(&kubectl, &rendered).unwrap();
+    kubectl.run(["create", "namespace", NAMESPACE]).unwrap();
+    kubectl.apply(&manifest.others()).unwrap();
+
+    let client = support::wait(api_server::client(kubectl.kubeconfig()));
+    let mut world = World::in_namespace(&(kubectl, client), NAMESPACE, &["--profile=hostile"]);
+    prepare(&world);
+    for object in [PROJECT, STORE, TRAIL] {
+        apply(&world, object);
+    }
+    let replaced = [
+        ("--cloud-endpoint", world.emulator.url()),
+        ("--http-listen", "127.0.0.1:0".to_owned()),
+        ("--resync-interval", "2s".to_owned()),
+        ("--poll-interval", "1s".to_owned()),
+        ("--claim-confirmation", "1s".to_owned()),
+        ("--deletion-grace", "5s".to_owned()),
+        ("--due-call-interval", "2s".to_owned()),
+        ("--log-level", "ramtrail=trace,info".to_owned()),
+    ];
+    let replaced: Vec<(&str, &str)> = replaced
+        .iter()
+        .map(|(flag, value)| (*flag, value.as_str()))
+        .collect();
+    let options = manifest
+        .process(world.kubeconfig(), &replaced, |_, _| Ok(None))
+        .unwrap();
+    world.start_as(&options);
+    at_rest(&world);
+
+    // Tampered with twice in the same way: the second time the Event is counted up.
+    for days in [7, 7] {
+        tampered_and_healed(&world, days);
+    }
+    // In a namespace that goes away Events are written where the operator lives.
+    world.delete_namespace();
+    for (kind, name) in [TRAIL, STORE, PROJECT] {
+        world.delete(kind, name);
+    }
+    for (kind, name) in [TRAIL, STORE, PROJECT] {
+        world.gone(kind, name);
+    }
+    world.stop();
+    let log = fs::read_to_string(control_plane.audit_log()).unwrap();
+    let usage = grants::usage(&rights, OPERATOR, &log).unwrap();
+    assert!(usage.calls > 50, "{usage:#?}");
+    assert_eq!(usage.denied, BTreeSet::new(), "{usage:#?}");
+    assert_eq!(usage.unused, BTreeSet::new(), "{usage:#?}");
+    let (found, seen) = canary::stored(&control_plane).unwrap();
+    assert!(
+        found.is_empty() && seen > 50,
+        "{seen} objects, a secret in {found:?}"
+    );
 }
