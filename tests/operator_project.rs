@@ -4,12 +4,21 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use k8s_openapi::ByteString;
 use ramtrail::aliyun::ProjectName;
 use ramtrail::aliyun::log_service::Taggable;
 use ramtrail::api::v1alpha1::{AuditProject, Origin};
 use serde_json::{Value, json};
-use support::{ACCOUNT, CREDENTIALS, KEY, OTHER_ACCOUNT, REGION, SECRET, World, project_spec, wait};
+use support::{
+    ACCOUNT, CREDENTIALS, KEY, OPERATOR_NAMESPACE, OTHER_ACCOUNT, REGION, SECRET, World, project_spec, wait,
+};
+use xtask::kubeconfig::{self, User};
+use xtask::kubectl::Kubectl;
+use xtask::temp_dir::TempDir;
 
 const KIND: &str = "AuditProject";
 /// The project of the tests; each world has a cloud of its own.
@@ -111,7 +120,6 @@ fn a_project_is_created_with_two_calls_and_then_left_alone() {
     let listed = reads.iter().filter(|read| *read == "ListTagResources").count();
     assert!(listed <= looks + 1 && looks + listed == reads.len(), "{reads:?}");
     world.nothing_was_reduced();
-    world.secret_is_nowhere();
 }
 
 #[test]
@@ -458,7 +466,186 @@ fn missing_credentials_say_what_to_create_and_are_picked_up() {
 
     world.write_secret("later", KEY, SECRET, true);
     world.ready(KIND, "trail");
-    world.secret_is_nowhere();
+}
+
+/// What somebody may put into a Secret by mistake or on purpose: what is wrong is said with the name of the key, the value is shown
+/// nowhere, and objects beside go on.
+#[test]
+fn a_secret_that_holds_no_keys_is_told_by_the_name_of_what_is_wrong() {
+    const ID: &str = "ALIBABA_CLOUD_ACCESS_KEY_ID";
+    const KEY_SECRET: &str = "ALIBABA_CLOUD_ACCESS_KEY_SECRET";
+    const TOKEN: &str = "ALIBABA_CLOUD_SECURITY_TOKEN";
+    let marked = |before: &[u8], after: &[u8]| [before, SECRET.as_bytes(), after].concat();
+    let huge = [SECRET.as_bytes(), &vec![b'a'; 900_000]].concat();
+    let values: [(&str, Vec<u8>, &str); 8] = [
+        ("empty", Vec::new(), ""),
+        ("blank", b" \r\n\t ".to_vec(), ""),
+        ("huge", huge, "it is longer than any key"),
+        ("bytes", marked(b"\xff\xfe\x80", b"\xc0"), "it is not text"),
+        (
+            "lines",
+            marked(b"a\r\nx-acs-security-token: ", b"\r\n\r\nGET /"),
+            "it holds blanks",
+        ),
+        ("escape", marked(b"\x1b[2K", b""), "it holds blanks"),
+        ("zero", marked(b"a\0", b""), "it holds blanks"),
+        ("letters", marked("é\u{2028}".as_bytes(), b""), "it holds blanks"),
+    ];
+    let world_data = |data: [(&str, &[u8]); 3]| {
+        let data: BTreeMap<&str, ByteString> = data
+            .into_iter()
+            .map(|(name, value)| (name, ByteString(value.to_vec())))
+            .collect();
+        json!({"metadata": {"labels": {"ramtrail.io/credentials": "true"}}, "data": data})
+    };
+    let spec = |name: &str| {
+        let changes =
+            json!({"projectName": format!("ai-{name}"), "credentials": {"secretRef": {"name": name}}});
+        with(project_spec(NAME), &changes)
+    };
+    let mut world = World::new("hostile-secret");
+    let mut wrong = Vec::new();
+    for (value_name, value, words) in &values {
+        for (key_name, key) in [("id", ID), ("secret", KEY_SECRET), ("token", TOKEN)] {
+            // A token that is not there is none: those keys would be usable.
+            if key == TOKEN && words.is_empty() {
+                continue;
+            }
+            let name = format!("{value_name}-{key_name}");
+            let data = [
+                (ID, KEY.as_bytes()),
+                (KEY_SECRET, SECRET.as_bytes()),
+                (TOKEN, b"".as_slice()),
+            ];
+            let data = data.map(|(k, v)| (k, if k == key { value.as_slice() } else { v }));
+            world.apply_secret(&name, &world_data(data));
+            world.apply(KIND, &name, &spec(&name));
+            wrong.push((name, key, *words));
+        }
+    }
+    world.apply(KIND, "good", &project_spec("ai-good"));
+    world.start();
+    for (name, key, words) in &wrong {
+        let stalled = world.condition(KIND, name, "Stalled", "True", "CredentialsNotFound");
+        let message = stalled["message"].as_str().unwrap();
+        assert!(
+            message.contains(key) && message.contains(words),
+            "{name}: {message}"
+        );
+        assert!(message.contains(name.as_str()), "{message}");
+        assert!(!message.chars().any(char::is_control), "{message:?}");
+        let length = message.len();
+        assert!(length < 500, "{length} characters");
+    }
+    world.settled(KIND, "good");
+    let callers = world.journal(0);
+    let projects = callers
+        .iter()
+        .filter(|row| row.action() == "CreateProject" && row.is_ours());
+    assert_eq!(
+        projects.count(),
+        1,
+        "only usable keys are used: {}",
+        world.report()
+    );
+    // Mended, it is used.
+    world.write_secret("lines-secret", KEY, SECRET, true);
+    world.settled(KIND, "lines-secret");
+}
+
+/// A volume with a token as the kubelet projects it: what is read is a link into a folder that a link names, and only that link is
+/// swapped.
+struct Projected {
+    folder: PathBuf,
+    writes: usize,
+}
+
+impl Projected {
+    fn new(folder: &Path) -> Self {
+        std::fs::create_dir(folder).unwrap();
+        symlink("..data/token", folder.join("token")).unwrap();
+        Self {
+            folder: folder.to_owned(),
+            writes: 0,
+        }
+    }
+
+    fn write(&mut self, token: &str) {
+        let at = |name: &str| self.folder.join(name);
+        let name = |number: usize| format!("..2026_{number}");
+        self.writes += 1;
+        let new = name(self.writes);
+        std::fs::create_dir(at(&new)).unwrap();
+        std::fs::write(at(&new).join("token"), token).unwrap();
+        symlink(&new, at("..data_tmp")).unwrap();
+        std::fs::rename(at("..data_tmp"), at("..data")).unwrap();
+        if self.writes > 1 {
+            std::fs::remove_dir_all(at(&name(self.writes - 1))).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_token_that_the_kubelet_renews_is_taken_up_without_a_restart() {
+    let world = World::new("token");
+    let dir = TempDir::new("token").unwrap();
+    let at = |name: &str| dir.path().join(name);
+    // A token that ends with a Secret, since none may be made to end with the clock in less than ten minutes.
+    let kubectl = &world.kubectl.clone();
+    let secret = world.namespace.clone();
+    let in_system = ["-n", OPERATOR_NAMESPACE];
+    let create = ["create", "secret", "generic", &secret];
+    kubectl.run(in_system.iter().chain(&create)).unwrap();
+    let first = kubectl
+        .token_bound_to_secret(OPERATOR_NAMESPACE, "ramtrail", &secret)
+        .unwrap();
+    let mut volume = Projected::new(&at("volume"));
+    volume.write(&first);
+    let kubeconfig = at("kubeconfig");
+    let user = User::TokenFile(at("volume").join("token"));
+    kubeconfig::write(&kubeconfig, &kubectl.cluster().unwrap(), &user).unwrap();
+    let mut world = world.acting_by(&kubeconfig);
+    world.never_show(&first);
+    world.apply(KIND, "trail", &project_spec(NAME));
+    world.start();
+    world.settled(KIND, "trail");
+
+    let delete = ["delete", "secret", &secret];
+    kubectl.run(in_system.iter().chain(&delete)).unwrap();
+    // The API server remembers a token that was good for some seconds.
+    let old = Kubectl::new(&kubeconfig).unwrap();
+    world.eventually("the first token is refused", || {
+        match old.run(["get", "--raw", "/apis"]) {
+            Ok(_) => Err("not yet".to_owned()),
+            Err(_) => Ok(()),
+        }
+    });
+    world.patch_spec(KIND, "trail", &json!({"description": "later"}));
+    world.eventually("the operator is refused too", || {
+        let logs = world.logs();
+        if logs.contains("Unauthorized") {
+            Ok(())
+        } else {
+            Err(logs)
+        }
+    });
+
+    let second = kubectl
+        .service_account_token(OPERATOR_NAMESPACE, "ramtrail", Duration::from_secs(3600))
+        .unwrap();
+    world.never_show(&second);
+    volume.write(&second);
+    world.settled(KIND, "trail");
+    let found = wait(world.intruder().log_service.get_project(&project()))
+        .unwrap()
+        .value;
+    assert_eq!(found.description, "later");
+    assert_eq!(
+        world.logs().matches("ramtrail starts").count(),
+        1,
+        "it was not restarted"
+    );
+    assert_eq!(world.count(0, "CreateProject"), 1);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Written as JSON, which every YAML reader accepts, so that no YAML library is needed to make them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -44,6 +44,8 @@ impl Cluster {
 pub enum User {
     /// The bearer of a token.
     Token(String),
+    /// The bearer of the token that a file holds now, as a Pod is of the one that the kubelet writes and renews.
+    TokenFile(PathBuf),
     /// An administrator (by token) who acts as somebody else: API server authorization is that of the other.
     Impersonated {
         /// The administrator's token.
@@ -59,6 +61,7 @@ impl User {
     fn to_json(&self) -> Value {
         match self {
             Self::Token(token) => json!({ "token": token }),
+            Self::TokenFile(path) => json!({ "tokenFile": path }),
             Self::Impersonated {
                 admin_token,
                 name,

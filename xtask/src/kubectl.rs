@@ -130,6 +130,13 @@ impl Kubectl {
             .to_owned())
     }
 
+    /// A token of a ServiceAccount that is good only as long as a Secret of its namespace exists.
+    pub fn token_bound_to_secret(&self, namespace: &str, name: &str, secret: &str) -> Result<String> {
+        let bound = ["--bound-object-kind=Secret", "--bound-object-name", secret];
+        let create = ["-n", namespace, "create", "token", name];
+        Ok(self.run(create.iter().chain(&bound))?.trim().to_owned())
+    }
+
     /// The cluster of the current context.
     pub fn cluster(&self) -> Result<Cluster> {
         Cluster::of_view(&self.json(["config", "view", "--raw", "--minify", "--flatten"])?)
