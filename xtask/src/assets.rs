@@ -2,11 +2,12 @@
 //! pinned Go modules into the cache, or taken from where the user has them.
 //!
 //! The modules under `tools/` hold nothing but `tool` directives, apart from the small cache server that Argo CD
-//! wants. A finished set never changes: its folder is named after everything that went into it.
+//! wants. Argo CD is built with one word changed, so that it listens on loopback only. A finished set never changes: its folder is named after everything that went into it.
 
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -166,7 +167,7 @@ fn find_or_build(tool: Tool) -> Result<PathBuf> {
 /// # Errors
 /// Fails if Go is missing or the module cannot be had.
 pub fn argo_cd_source() -> Result<PathBuf> {
-    source(Tool::ArgoCd.module_dir(), "github.com/argoproj/argo-cd/v3")
+    Module::read(Tool::ArgoCd.module_dir())?.source_of(METRICS_ON_LOOPBACK.module)
 }
 
 /// The source of the Prometheus operator, for its CustomResourceDefinitions below `example/prometheus-operator-crd`. Nothing
@@ -175,25 +176,7 @@ pub fn argo_cd_source() -> Result<PathBuf> {
 /// # Errors
 /// Fails if Go is missing or the module cannot be had.
 pub fn prometheus_operator_source() -> Result<PathBuf> {
-    source(
-        "tools/prometheus-operator",
-        "github.com/prometheus-operator/prometheus-operator",
-    )
-}
-
-/// The folder of a module in the version that one of ours pins, checked against the sums of that one.
-fn source(pinned_in: &str, name: &str) -> Result<PathBuf> {
-    let module = Module::read(pinned_in)?;
-    let output = go(&module.dir, module.toolchain.as_deref())
-        .args(["mod", "download", "-json", name])
-        .output()
-        .context("cannot run go")?;
-    let found: serde_json::Value =
-        serde_json::from_slice(&output.stdout).context("go mod download does not answer in JSON")?;
-    match found["Dir"].as_str() {
-        Some(dir) if output.status.success() => Ok(PathBuf::from(dir)),
-        _ => bail!("the source of {name} cannot be had: {found}"),
-    }
+    Module::read("tools/prometheus-operator")?.source_of("github.com/prometheus-operator/prometheus-operator")
 }
 
 fn from_environment(tool: Tool, own: Option<&OsStr>, assets: Option<&OsStr>) -> Result<Option<PathBuf>> {
@@ -237,10 +220,31 @@ const NOT_OPTIMISED: &str = "all=-dwarf=false -N -l";
 /// time of a build goes into that.
 const COMPILER_GARBAGE: &str = "400";
 
+/// A few words of a module that must be others for our purpose.
+#[derive(Debug)]
+struct Patch {
+    module: &'static str,
+    file: &'static str,
+    from: &'static str,
+    to: &'static str,
+}
+
+/// The application controller of Argo CD serves its metrics on every address of the machine, and has no option for another one.
+/// What tests start must not be reached from outside.
+const METRICS_ON_LOOPBACK: Patch = Patch {
+    module: "github.com/argoproj/argo-cd/v3",
+    file: "controller/appcontroller.go",
+    from: r#""0.0.0.0:%d""#,
+    to: r#""127.0.0.1:%d""#,
+};
+/// Most of Argo CD's module, and no part of the program.
+const NOT_COPIED: &str = "docs";
+
 /// A Go module with `tool` directives, and the flags its programs are built with.
 #[derive(Debug)]
 struct Module {
     dir: PathBuf,
+    patch: Option<&'static Patch>,
     gcflags: &'static str,
     ldflags: String,
     key: String,
@@ -250,10 +254,10 @@ struct Module {
 
 impl Module {
     fn read(dir: &str) -> Result<Self> {
-        let gcflags = if dir == Tool::ArgoCd.module_dir() {
-            NOT_OPTIMISED
+        let (gcflags, edit) = if dir == Tool::ArgoCd.module_dir() {
+            (NOT_OPTIMISED, Some(&METRICS_ON_LOOPBACK))
         } else {
-            WITHOUT_DEBUG_INFO
+            (WITHOUT_DEBUG_INFO, None)
         };
         let dir = root().join(dir);
         let read = |name: &str| {
@@ -288,12 +292,19 @@ impl Module {
         if gcflags == NOT_OPTIMISED {
             hash.update(gcflags);
         }
+        if let Some(edit) = edit {
+            for part in [edit.module, edit.file, edit.from, edit.to] {
+                hash.update((part.len() as u64).to_le_bytes());
+                hash.update(part);
+            }
+        }
         if dir.join("main.go").is_file() {
             hash.update(read("main.go")?);
         }
         let key = hex::encode(hash.finalize())[..16].to_owned();
         Ok(Self {
             dir,
+            patch: edit,
             gcflags,
             ldflags,
             key,
@@ -301,13 +312,52 @@ impl Module {
         })
     }
 
+    /// Where Go has unpacked a module that this one requires; fetches it if need be.
+    fn source_of(&self, module: &str) -> Result<PathBuf> {
+        let output = go(&self.dir, self.toolchain.as_deref())
+            .args(["mod", "download", "-json", module])
+            .output()
+            .context("cannot run go")?;
+        let found: serde_json::Value =
+            serde_json::from_slice(&output.stdout).context("go mod download does not answer in JSON")?;
+        match found["Dir"].as_str() {
+            Some(dir) if output.status.success() => Ok(PathBuf::from(dir)),
+            _ => bail!("the source of {module} cannot be had: {found}"),
+        }
+    }
+
+    /// Copies the patched module into a folder, beside a go.mod that takes it from there, and returns that go.mod.
+    fn patched(&self, edit: &Patch, work: &Path) -> Result<PathBuf> {
+        let copy = work.join("source");
+        // Left over by a build that was killed.
+        let _ = fs::remove_dir_all(&copy);
+        copy_folder(&self.source_of(edit.module)?, &copy, NOT_COPIED)?;
+        let file = copy.join(edit.file);
+        let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        fs::write(&file, patched_text(edit, &text)?)
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        let mut go_mod = fs::read_to_string(self.dir.join("go.mod")).context("cannot read go.mod")?;
+        let _ = writeln!(go_mod, "\nreplace {} => {}", edit.module, copy.display());
+        let path = work.join("go.mod");
+        fs::write(&path, go_mod).with_context(|| format!("cannot write {}", path.display()))?;
+        fs::copy(self.dir.join("go.sum"), work.join("go.sum")).context("cannot copy go.sum")?;
+        Ok(path)
+    }
+
     fn build(&self, tool: Tool, path: &Path) -> Result<()> {
         let partial = path.with_file_name(format!(".{}.{}", tool.name(), unique_suffix()));
+        // The same one each time: Go compiles a package again that lies elsewhere.
+        let work = path.with_file_name(format!(".{}-patched", tool.name()));
         let built = terminal::progress(
             &format!("building {} from its Go module (once)", tool.name()),
             || {
-                let output = go(&self.dir, self.toolchain.as_deref())
-                    .args(["build", "-tags", tool.tags(), "-gcflags", self.gcflags])
+                let mut command = go(&self.dir, self.toolchain.as_deref());
+                command.arg("build");
+                if let Some(edit) = self.patch {
+                    command.arg("-modfile").arg(self.patched(edit, &work)?);
+                }
+                let output = command
+                    .args(["-tags", tool.tags(), "-gcflags", self.gcflags])
                     .args(["-ldflags", &self.ldflags, "-o"])
                     .arg(&partial)
                     .arg(tool.package())
@@ -327,8 +377,44 @@ impl Module {
             // What a failed build left is of no use to anyone.
             let _ = fs::remove_file(&partial);
         }
+        let _ = fs::remove_dir_all(&work);
         built
     }
+}
+
+/// The file with the other words. They must be there once: a newer release may say it elsewhere.
+fn patched_text(patch: &Patch, text: &str) -> Result<String> {
+    let times = text.matches(patch.from).count();
+    if times != 1 {
+        bail!(
+            "{} of {} has {} {times} times instead of once: see how it listens now",
+            patch.file,
+            patch.module,
+            patch.from
+        );
+    }
+    Ok(text.replacen(patch.from, patch.to, 1))
+}
+
+/// Copies a folder of plain files, as Go's cache of modules has them, but for one folder in it. The copies can be written.
+fn copy_folder(from: &Path, to: &Path, but: &str) -> Result<()> {
+    let read = || format!("cannot read {}", from.display());
+    fs::create_dir_all(to).with_context(|| format!("cannot create {}", to.display()))?;
+    for entry in fs::read_dir(from).with_context(read)? {
+        let entry = entry.with_context(read)?;
+        let target = to.join(entry.file_name());
+        if entry.file_type().with_context(read)?.is_dir() {
+            if entry.file_name() != but {
+                copy_folder(&entry.path(), &target, but)?;
+            }
+        } else {
+            let content =
+                fs::read(entry.path()).with_context(|| format!("cannot read {}", entry.path().display()))?;
+            // Not fs::copy, which copies that nobody may write it, too.
+            fs::write(&target, content).with_context(|| format!("cannot write {}", target.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Strips symbols and stamps the version: without it the API server reports v0.0.0 and clients cannot parse it.
@@ -444,6 +530,36 @@ mod tests {
         assert!(version_parts("1.9.12") < version_parts("1.26.0"));
         assert!(version_parts("1.26.8 X:nodwarf5") > version_parts("1.26.0"));
         assert!(version_parts("1.27rc1") > version_parts("1.26.8"));
+    }
+
+    #[test]
+    fn a_patch_fits_once_or_fails() {
+        let patch = &METRICS_ON_LOOPBACK;
+        let text = |words: &str| format!("a := Sprintf({words}, port)\n");
+        assert_eq!(patched_text(patch, &text(patch.from)).unwrap(), text(patch.to));
+        for other in [text(patch.to), text(patch.from).repeat(2)] {
+            let said = patched_text(patch, &other).unwrap_err().to_string();
+            assert!(said.contains(patch.file), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_folder_is_copied_without_the_part_that_is_not_needed() {
+        let dir = crate::temp_dir::TempDir::new("unit").unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        for path in ["a.go", "b/c.go", "docs/d.md"] {
+            let path = from.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "x").unwrap();
+            let mut permissions = fs::metadata(&path).unwrap().permissions();
+            permissions.set_readonly(true);
+            fs::set_permissions(&path, permissions).unwrap();
+        }
+        copy_folder(&from, &to, NOT_COPIED).unwrap();
+        assert!(!to.join("docs").exists());
+        for path in ["a.go", "b/c.go"] {
+            fs::write(to.join(path), "y").unwrap();
+        }
     }
 
     #[test]
