@@ -2,9 +2,9 @@
 //! handed over from process to process: by real Helm on a real API server, with the emulator's journal as the judge.
 //!
 //! `tests/data/upgrades/` holds what earlier versions were: their chart, their examples, the objects that their operator stored. The
-//! process under an earlier chart is today's operator with that chart's arguments and permissions; `RAMTRAIL_OLD_OPERATOR` names a
-//! program of that version (`RAMTRAIL_VERSION`) to take instead, and with `RAMTRAIL_KEEP_OBJECTS=1` the objects that it stores become
-//! test data.
+//! process under an earlier chart has that chart's arguments and permissions. It is the operator of that version once
+//! `cargo xtask tools earlier-operators` has built it from the history, and today's else; `RAMTRAIL_OLD_OPERATOR` names another
+//! program of a version (`RAMTRAIL_VERSION`), and with `RAMTRAIL_KEEP_OBJECTS=1` the objects that it stores become test data.
 //!
 //! One test again: `cargo test --test upgrades NAME`.
 #![allow(clippy::unwrap_used)]
@@ -44,7 +44,7 @@ struct Version {
 impl Version {
     /// All that were kept.
     fn all() -> Vec<Self> {
-        let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/upgrades");
+        let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join(xtask::earlier::FOLDER);
         let only = std::env::var(VERSION).ok().filter(|name| !name.is_empty());
         let mut all: Vec<Self> = fs::read_dir(&kept)
             .unwrap()

@@ -8,6 +8,7 @@
 //! - [`assets`]: kube-apiserver, kube-controller-manager, kubectl, etcd, helm, Argo CD and promtool, built once
 //! - [`argo_cd`]: the forms of the health checks for Argo CD
 //! - [`crates`]: programs from crates.io, built once
+//! - [`earlier`]: the operator of earlier versions, built once from the history
 //! - [`needs`] and [`ahead`]: all of these by name, and made before they are needed
 //! - [`book`]: pages, links and command blocks of the documentation
 //! - [`canary`]: marked secrets, and where they must not be
@@ -37,6 +38,7 @@ pub mod chart;
 pub mod control_plane;
 pub mod crates;
 pub mod deployment;
+pub mod earlier;
 pub mod emulator;
 pub mod grants;
 pub mod kubeconfig;

@@ -1,4 +1,4 @@
-//! What checks need besides the workspace, by name: programs from Go modules and from crates, and the Python SDKs.
+//! What checks need besides the workspace, by name: programs from Go modules, from crates and from the history, and the Python SDKs.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,6 +8,7 @@ use anyhow::{Context, Error, Result, bail};
 
 use crate::assets::{self, Tool};
 use crate::crates::{self, Program};
+use crate::earlier;
 use crate::process::output;
 use crate::python::Python;
 
@@ -24,6 +25,8 @@ pub enum Need {
     ImageTools,
     /// The program that puts images together; it is the system's own.
     Buildah,
+    /// The operator of each earlier version that is kept; no check wants it by itself.
+    EarlierOperators,
 }
 
 impl Need {
@@ -34,7 +37,7 @@ impl Need {
         Self::Tool(Tool::Kubectl),
         Self::Tool(Tool::KubeControllerManager),
     ];
-    const OTHERS: [Self; 11] = [
+    const OTHERS: [Self; 12] = [
         Self::Tool(Tool::Helm),
         Self::Sdks,
         Self::Tool(Tool::Actionlint),
@@ -46,6 +49,7 @@ impl Need {
         Self::Program(Program::CargoAuditable),
         Self::ImageTools,
         Self::Buildah,
+        Self::EarlierOperators,
     ];
 
     /// All, with what most commands need in front.
@@ -61,13 +65,15 @@ impl Need {
             Self::Sdks => "python-sdks",
             Self::ImageTools => "image-tools",
             Self::Buildah => "buildah",
+            Self::EarlierOperators => "earlier-operators",
         }
     }
 
     /// Makes it if it is not there; where it is.
     ///
     /// # Errors
-    /// Fails as [`assets::ensure`], [`crates::ensure`] and [`Python::ensure`]; buildah is not made, but must be there.
+    /// Fails as [`assets::ensure`], [`crates::ensure`], [`Python::ensure`] and [`earlier::ensure_all`]; buildah is not made, but
+    /// must be there.
     pub fn meet(self) -> Result<PathBuf> {
         match self {
             Self::Tool(tool) => assets::ensure(tool),
@@ -81,6 +87,7 @@ impl Need {
                 )?;
                 Ok(program)
             }
+            Self::EarlierOperators => earlier::ensure_all(),
         }
     }
 }

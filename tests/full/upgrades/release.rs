@@ -12,6 +12,7 @@ use xtask::kubectl::Kubectl;
 use xtask::operator::OperatorOptions;
 use xtask::temp_dir::TempDir;
 
+use crate::Version;
 use crate::support::{CLUSTER, DEADLINE, OPERATOR_NAMESPACE, WatchedPlane, World, api_server, merge, wait};
 use crate::trail_support::prepare;
 
@@ -208,10 +209,20 @@ impl Installation {
     }
 }
 
-/// The operator of an earlier version: the program that the environment names, else today's.
-pub fn earlier(options: OperatorOptions) -> OperatorOptions {
-    match std::env::var_os(OLD_OPERATOR).filter(|path| !path.is_empty()) {
-        Some(path) => options.program(Path::new(&path)),
-        None => options,
+/// The operator of an earlier version: the program that the environment names, else the one that `cargo xtask tools
+/// earlier-operators` made, else today's.
+pub fn earlier(version: &Version, options: OperatorOptions) -> OperatorOptions {
+    let named = std::env::var_os(OLD_OPERATOR)
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from);
+    match named.or_else(|| xtask::earlier::built(&version.name)) {
+        Some(path) => {
+            eprintln!("{}: its own operator runs", version.name);
+            options.program(&path)
+        }
+        None => {
+            eprintln!("{}: today's operator stands for its own", version.name);
+            options
+        }
     }
 }

@@ -19,7 +19,7 @@ fn an_upgrade_and_a_rollback_change_nothing_in_the_cloud_and_lose_no_object() {
     for version in Version::all() {
         let mut it = Installation::of(&version.chart(), "upgrade", &json!({}));
         apply_stack(&it.world);
-        let options = earlier(it.operator());
+        let options = earlier(&version, it.operator());
         it.world.start_as(&options);
         settle_stack(&it.world);
         keep(&version, &it.world);
@@ -36,7 +36,8 @@ fn an_upgrade_and_a_rollback_change_nothing_in_the_cloud_and_lose_no_object() {
                 assert!(it.installed().is_superset(&installed), "{:?}", it.installed());
             }
             let options = it.operator();
-            it.world.roll_to(&if back { earlier(options) } else { options });
+            it.world
+                .roll_to(&if back { earlier(&version, options) } else { options });
             visited(&it.world);
             let ours = it.world.journal(from);
             eprintln!(

@@ -13,7 +13,8 @@ use xtask::terminal::{self, Style};
 /// Build or install what the other commands need: control plane, kubectl, helm, Python SDKs
 ///
 /// Each is made once and kept outside the checkout: in RAMTRAIL_CACHE, else XDG_CACHE_HOME/ramtrail, else
-/// ~/.cache/ramtrail. KUBEBUILDER_ASSETS and TEST_ASSET_ETCD, TEST_ASSET_KUBE_APISERVER and so on come first.
+/// ~/.cache/ramtrail. `earlier-operators` builds the operator of earlier versions from the history, and the part
+/// `upgrades` of the tests runs them from then on. KUBEBUILDER_ASSETS and TEST_ASSET_ETCD, TEST_ASSET_KUBE_APISERVER and so on come first.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only these, in this order, such as `kubectl` or `argocd` [default: what demo and test need]
