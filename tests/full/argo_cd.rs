@@ -42,6 +42,22 @@ fn shared() -> &'static Argo {
     SHARED.get_or_init(|| Argo::start(&api_server::kubectl()))
 }
 
+/// Each program in its own way: the application controller has no flag for it, and is built so.
+#[test]
+fn nothing_of_argo_cd_can_be_reached_from_outside() {
+    let argo = shared();
+    argo::eventually("every program listens", || {
+        match argo.listens_on_loopback_only() {
+            listening if listening >= argo::PORTS => Ok(()),
+            listening => Err(format!("{listening} sockets")),
+        }
+    });
+    eprintln!(
+        "{} sockets listen, all on loopback",
+        argo.listens_on_loopback_only()
+    );
+}
+
 /// A world, a repository with the seed's stack, and an Application of it.
 struct Stage {
     world: World,

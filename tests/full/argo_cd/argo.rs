@@ -21,6 +21,8 @@ use crate::support::{DEADLINE, api_server, merge};
 pub const NAMESPACE: &str = "argocd";
 /// Bounds a failure only: a sync goes through several processes.
 pub const SYNC_DEADLINE: Duration = Duration::from_secs(240);
+/// Ports that its programs serve, each of which has a flag.
+pub const PORTS: usize = 7;
 const STEP: Duration = Duration::from_millis(200);
 const CONTROLLER: &str = "argocd-application-controller";
 
@@ -46,7 +48,7 @@ impl Argo {
             .write_service_account_kubeconfig(&kubeconfig, NAMESPACE, CONTROLLER)
             .unwrap();
         let path = programs(dir.path());
-        let ports: Vec<u16> = (0..7).map(|_| free_port().unwrap()).collect();
+        let ports: Vec<u16> = (0..PORTS).map(|_| free_port().unwrap()).collect();
         let [
             redis,
             repo,
@@ -73,19 +75,22 @@ impl Argo {
                 &format!("--metrics-port={repo_metrics}"),
                 &redis_at,
             ]),
-            argo_program(dir.path(), &path, CONTROLLER).args([
-                &format!("--kubeconfig={}", kubeconfig.display()),
-                &format!("--namespace={NAMESPACE}"),
-                &format!("--repo-server=127.0.0.1:{repo}"),
-                "--repo-server-plaintext",
-                &format!("--metrics-port={metrics}"),
-                &redis_at,
-                // Nothing is refreshed unless something happened: every refresh has a cause that a test can name.
-                "--app-resync=0",
-                "--app-resync-jitter=0",
-                // The health of each object, with its message, in the Application.
-                "--persist-resource-health",
-            ]),
+            argo_program(dir.path(), &path, CONTROLLER)
+                // What applies objects tells each dry run; the rest of the program has a flag of its own.
+                .env("ARGOCD_LOG_LEVEL", "debug")
+                .args([
+                    &format!("--kubeconfig={}", kubeconfig.display()),
+                    &format!("--namespace={NAMESPACE}"),
+                    &format!("--repo-server=127.0.0.1:{repo}"),
+                    "--repo-server-plaintext",
+                    &format!("--metrics-port={metrics}"),
+                    &redis_at,
+                    // Nothing is refreshed unless something happened: every refresh has a cause that a test can name.
+                    "--app-resync=0",
+                    "--app-resync-jitter=0",
+                    // The health of each object, with its message, in the Application.
+                    "--persist-resource-health",
+                ]),
             argo_program(dir.path(), &path, "argocd-applicationset-controller")
                 // One part of it reads the variable, another the flag.
                 .env("KUBECONFIG", &kubeconfig)
@@ -245,6 +250,41 @@ impl Argo {
             .collect()
     }
 
+    /// How often the controller has asked the API server what a server-side apply would make of an object in this namespace.
+    pub fn server_dry_runs(&self, namespace: &str) -> usize {
+        let log = fs::read_to_string(&self.controller_log).unwrap();
+        let of_it = format!("namespace: {namespace}\"");
+        log.lines()
+            .filter(|line| line.contains("\"dry-run\":\"server\"") && line.contains(&of_it))
+            .count()
+    }
+
+    /// Fails unless every socket on which a process of Argo CD listens is on loopback; how many there are.
+    pub fn listens_on_loopback_only(&self) -> usize {
+        let sockets: Vec<(String, String)> = self
+            .processes
+            .lock()
+            .unwrap()
+            .iter()
+            .flat_map(|process| listening(process.pid()))
+            .collect();
+        for (table, address) in &sockets {
+            // As the kernel writes 127.0.0.1, ::1 and ::ffff:127.0.0.1, each word in the machine's own order.
+            let words: Vec<u32> = (0..address.len() / 8)
+                .map(|word| u32::from_str_radix(&address[word * 8..][..8], 16).unwrap())
+                .map(|word| u32::from_be_bytes(word.to_ne_bytes()))
+                .collect();
+            let loopback = match words[..] {
+                [v4] => v4 >> 24 == 127,
+                [0, 0, 0, 1] => true,
+                [0, 0, 0xffff, v4] => v4 >> 24 == 127,
+                _ => false,
+            };
+            assert!(loopback, "{address} in {table}");
+        }
+        sockets.len()
+    }
+
     fn lines(&self, name: &str) -> Vec<String> {
         let log = fs::read_to_string(&self.controller_log).unwrap();
         let of_it = [
@@ -272,6 +312,34 @@ impl Argo {
             process.must_run().unwrap();
         }
     }
+}
+
+/// The addresses on which a process listens, as `/proc/net` has them: table and address.
+fn listening(pid: u32) -> Vec<(String, String)> {
+    let folder = format!("/proc/{pid}/fd");
+    let inodes: Vec<String> = fs::read_dir(&folder)
+        .unwrap()
+        .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
+        .filter_map(|target| {
+            let target = target.to_string_lossy();
+            let inode = target.strip_prefix("socket:[")?.strip_suffix(']')?;
+            Some(inode.to_owned())
+        })
+        .collect();
+    let mut found = Vec::new();
+    for table in ["tcp", "tcp6"] {
+        let path = format!("/proc/{pid}/net/{table}");
+        for line in fs::read_to_string(&path).unwrap().lines().skip(1) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let (local, state, inode) = (words[1], words[3], words[9]);
+            // 0A is LISTEN.
+            if state == "0A" && inodes.iter().any(|own| own == inode) {
+                let address = local.split(':').next().unwrap();
+                found.push((path.clone(), address.to_owned()));
+            }
+        }
+    }
+    found
 }
 
 /// Whether an Application is in sync with a commit and no operation is under way.

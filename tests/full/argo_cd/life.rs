@@ -5,42 +5,66 @@ use xtask::process::Signal;
 
 use crate::argo::is_synced;
 use crate::support::{CREDENTIALS, KEY, SECRET, World, api_server, wait};
-use crate::trail_support::{CALLS, PROJECT, STORE, TRAIL, project, settle, trail};
+use crate::trail_support::{
+    CALLS, PROJECT, STORE, TRAIL, deliver, project, rows, settle, trail, trail_store,
+};
 use crate::{STACK, Stage, manifest, path, reductions};
 use ramtrail::aliyun::LogStoreName;
 use ramtrail::aliyun::action_trail::TrailState;
 
-/// The three ways in which Argo CD compares what is in Git with what is in the cluster.
-const STRATEGIES: [(&str, &str); 3] = [
-    ("legacy", "{}"),
-    (
-        "structured-merge",
-        r#"{"spec": {"syncPolicy": {"syncOptions": ["ServerSideApply=true"]}}}"#,
-    ),
-    (
-        "server-side",
-        r#"{"metadata": {"annotations": {"argocd.argoproj.io/compare-options": "ServerSideDiff=true"}}}"#,
-    ),
+/// A way in which Argo CD applies objects and compares what is in Git with what is in the cluster.
+struct Strategy {
+    name: &'static str,
+    /// What the Application says of it.
+    changes: &'static str,
+    /// Whether the API server is asked to compare, by a server-side apply as a dry run.
+    asks_server: bool,
+}
+
+/// Argo CD 3.6 takes the server's comparison for whatever is applied server-side; the structured-merge diff of before is no more.
+const STRATEGIES: [Strategy; 4] = [
+    Strategy {
+        name: "legacy",
+        changes: "{}",
+        asks_server: false,
+    },
+    Strategy {
+        name: "server-side-apply",
+        changes: r#"{"spec": {"syncPolicy": {"syncOptions": ["ServerSideApply=true"]}}}"#,
+        asks_server: true,
+    },
+    Strategy {
+        name: "server-side-apply-legacy-diff",
+        changes: r#"{
+            "metadata": {"annotations": {"argocd.argoproj.io/compare-options": "ServerSideDiff=false"}},
+            "spec": {"syncPolicy": {"syncOptions": ["ServerSideApply=true"]}}
+        }"#,
+        asks_server: false,
+    },
+    Strategy {
+        name: "server-side-diff",
+        changes: r#"{"metadata": {"annotations": {"argocd.argoproj.io/compare-options": "ServerSideDiff=true"}}}"#,
+        asks_server: true,
+    },
 ];
 
 /// Fresh sync to Synced and Healthy, the cloud as after `kubectl apply`, and no comparison that finds a difference afterwards.
-fn first_sync(strategy: &str) {
-    let (_, changes) = STRATEGIES
-        .into_iter()
-        .find(|(name, _)| *name == strategy)
-        .unwrap();
-    let mut stage = Stage::new(strategy);
+fn first_sync(name: &str) {
+    let strategy = STRATEGIES.iter().find(|strategy| strategy.name == name).unwrap();
+    let mut stage = Stage::new(name);
     stage.world.start();
     let commit = stage.repository.commit();
-    stage.apply(&serde_json::from_str(changes).unwrap());
+    stage.apply(&serde_json::from_str(strategy.changes).unwrap());
     let application = stage.argo.synced_and_healthy(&stage.name, &commit);
     stage.settled();
     let mut writes = stage.world.writes(0);
     writes.sort();
     assert_eq!(writes, CALLS, "{}", stage.world.report());
     assert_eq!(syncs(&application), 1, "{application:#}");
+    let before = stage.argo.server_dry_runs(&stage.world.namespace);
     // Whatever status, defaults and finalizers were written meanwhile, nothing is out of sync; self-heal would show as a sync.
-    for how in ["normal", "hard", "normal"] {
+    let ways = ["normal", "hard", "normal"];
+    for how in ways {
         stage.argo.refresh(&stage.name, how);
         let application = stage.argo.get(&stage.name);
         assert!(is_synced(&application, &commit), "{application:#}");
@@ -49,6 +73,14 @@ fn first_sync(strategy: &str) {
             "{application:#}"
         );
         assert_eq!(syncs(&application), 1, "{application:#}");
+    }
+    // That it was this way of comparing: the server was asked for each object each time, or never.
+    let asked = stage.argo.server_dry_runs(&stage.world.namespace) - before;
+    eprintln!("{name}: {asked} dry runs in {} refreshes", ways.len());
+    if strategy.asks_server {
+        assert!(asked >= STACK.len() * ways.len(), "{asked}");
+    } else {
+        assert_eq!(asked, 0);
     }
     assert_eq!(reductions(&stage.world), Vec::<String>::new());
 }
@@ -64,13 +96,18 @@ fn fresh_sync_is_synced_and_healthy_under_the_legacy_diff() {
 }
 
 #[test]
-fn fresh_sync_is_synced_and_healthy_under_the_structured_merge_diff() {
-    first_sync("structured-merge");
+fn fresh_sync_is_synced_and_healthy_under_server_side_apply() {
+    first_sync("server-side-apply");
+}
+
+#[test]
+fn fresh_sync_is_synced_and_healthy_under_server_side_apply_with_the_legacy_diff() {
+    first_sync("server-side-apply-legacy-diff");
 }
 
 #[test]
 fn fresh_sync_is_synced_and_healthy_under_the_server_side_diff() {
-    first_sync("server-side");
+    first_sync("server-side-diff");
 }
 
 /// Ten idle minutes by the operator's defaults are 2 resyncs, 10 polls and 2 proofs of delivery. Here are many more of each, in
@@ -89,8 +126,13 @@ fn idle_time_causes_no_refresh() {
         quiet = if now == before { quiet + 1 } else { 0 };
         before = now;
     }
+    assert!(before > 0, "refreshes show in the log");
     let since = stage.world.now();
     let versions = stage.world.versions();
+    let application = stage.argo.get(&stage.name);
+    for _ in 0..PROOFS {
+        proof_of_delivery(&stage.world);
+    }
     let looks = |action: &str| stage.world.count(since, action);
     stage.world.eventually("the operator looks again and again", || {
         let seen = (looks("GetTrailStatus"), looks("GetLogStore"), looks("GetProject"));
@@ -103,18 +145,74 @@ fn idle_time_causes_no_refresh() {
     assert_eq!(stage.world.writes(since), Vec::<String>::new());
     let refreshes = stage.argo.refreshes(&stage.name);
     eprintln!(
-        "idle: {} looks at the trail, {} at a store, {} at the project; {} refreshes",
+        "idle: {PROOFS} proofs of delivery, {} looks at the trail, {} at a store, {} at the project; {} refreshes",
         looks("GetTrailStatus"),
         looks("GetLogStore"),
         looks("GetProject"),
         refreshes.len() - before
     );
     assert_eq!(refreshes.len(), before, "{:#?}", &refreshes[before..]);
-    // Even without Argo CD's default of ignoring status there would be nothing to see, but for the newest proof of delivery.
-    let now = stage.world.versions();
-    for (was, is) in versions.iter().zip(&now) {
-        assert!(was == is || was.starts_with(TRAIL), "{was} became {is}");
-    }
+    let now = stage.argo.get(&stage.name);
+    assert!(
+        application["status"]["reconciledAt"].is_string(),
+        "{application:#}"
+    );
+    assert_eq!(
+        now["status"]["reconciledAt"],
+        application["status"]["reconciledAt"]
+    );
+    assert_eq!(
+        now["metadata"]["resourceVersion"],
+        application["metadata"]["resourceVersion"]
+    );
+    // Even without Argo CD's default of ignoring status there would be nothing to see.
+    assert_eq!(stage.world.versions(), versions);
+    // And it does look when there is something: a note on one object.
+    stage
+        .world
+        .annotate("RamTrail", TRAIL, "example.com/note", Some("looked at"));
+    stage.world.eventually("a change causes a refresh", || {
+        let now = stage.argo.refreshes(&stage.name).len();
+        if now > before {
+            Ok(())
+        } else {
+            Err(now.to_string())
+        }
+    });
+}
+
+/// Many more than ten minutes hold.
+const PROOFS: usize = 10;
+
+/// The operator makes the call that the trail must record, and finds it in the trail's store.
+fn proof_of_delivery(world: &World) {
+    let since = world.now();
+    let id = world.eventually("a call is due", || {
+        let rows = world.journal(since);
+        let due = rows
+            .iter()
+            .find(|row| row.is_ours() && row.status() == 200 && row.action() == "GetCallerIdentity");
+        due.and_then(|row| row.0["requestId"].as_str())
+            .map(str::to_owned)
+            .ok_or_else(|| world.report())
+    });
+    deliver(world);
+    world.eventually("the trail has recorded it", || {
+        if rows(world, &trail_store(), &id).is_empty() {
+            Err(id.clone())
+        } else {
+            Ok(())
+        }
+    });
+    let there = world.now();
+    world.eventually("the operator searches the trail's store", || {
+        let reads = world.reads(there);
+        if reads.iter().any(|read| read.starts_with("GetLogs")) {
+            Ok(())
+        } else {
+            Err(format!("{reads:?}"))
+        }
+    });
 }
 
 /// An edit is Progressing until the operator has brought it about, and Healthy then.
@@ -254,7 +352,7 @@ fn a_stack_moves_between_namespaces() {
 }
 
 /// The Secret with the operator's keys, in another namespace.
-fn write_secret(stage: &Stage, namespace: &str) {
+pub fn write_secret(stage: &Stage, namespace: &str) {
     let secret = json!({
         "apiVersion": "v1", "kind": "Secret",
         "metadata": {"name": CREDENTIALS, "namespace": namespace, "labels": {"ramtrail.io/credentials": "true"}},
