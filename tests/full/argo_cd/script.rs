@@ -68,3 +68,65 @@ fn every_case_has_its_health_and_message() {
         assert_eq!(tried, there, "{kind}: a file without a case");
     }
 }
+
+/// What kstatus makes of an object, by which Flux and Helm wait: its rules for kinds that it does not know, in their order.
+fn kstatus(object: &Value) -> &'static str {
+    if object["metadata"]["deletionTimestamp"].is_string() {
+        return "Terminating";
+    }
+    let status = &object["status"];
+    let observed = &status["observedGeneration"];
+    if !observed.is_null() && *observed != object["metadata"]["generation"] {
+        return "InProgress";
+    }
+    let conditions = status["conditions"].as_array().map_or(&[][..], Vec::as_slice);
+    for condition in conditions
+        .iter()
+        .filter(|condition| condition["status"] == "True")
+    {
+        match condition["type"].as_str() {
+            Some("Reconciling") => return "InProgress",
+            Some("Stalled") => return "Failed",
+            _ => {}
+        }
+    }
+    match conditions.iter().find(|condition| condition["type"] == "Ready") {
+        Some(ready) if ready["status"] != "True" => "InProgress",
+        _ => "Current",
+    }
+}
+
+/// What kstatus takes for well although Argo CD waits. It believes whatever has no `observedGeneration` or no `Ready`, and looks at
+/// no condition's own generation: the operator never leaves an object so, but for the moment before its first visit.
+const BELIEVED: [&str; 5] = [
+    "progressing_new",
+    "progressing_no_conditions",
+    "progressing_no_generation",
+    "progressing_not_ready_yet",
+    "progressing_old_ready",
+];
+
+#[test]
+fn kstatus_calls_well_what_argo_cd_calls_healthy_and_failed_what_a_person_must_mend() {
+    for kind in KINDS {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join(kind_folder(kind))
+            .join("testdata");
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let object: Value = serde_saphyr::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+            let stalled = object["status"]["conditions"].as_array().is_some_and(|all| {
+                all.iter()
+                    .any(|c| c["type"] == "Stalled" && c["status"] == "True")
+            });
+            let wanted = match name.split('_').next().unwrap() {
+                "healthy" => "Current",
+                "degraded" if stalled => "Failed",
+                _ if BELIEVED.contains(&name.as_str()) => "Current",
+                _ => "InProgress",
+            };
+            assert_eq!(kstatus(&object), wanted, "{kind} {name}");
+        }
+    }
+}

@@ -1,10 +1,13 @@
 //! What Argo CD says of objects that are not well: the health and the message, word for word the operator's.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::support::{USER, wait};
-use crate::trail_support::{PROJECT, STORE, TRAIL};
+use crate::support::{ACCOUNT, REGION, USER, wait};
+use crate::trail_support::{PROJECT, STORE, TRAIL, create_role, deliver, ram, settle, until_trail};
 use crate::{STACK, Stage, condition, manifest, path};
+use ramtrail::aliyun::action_trail::TrailSettings;
 
 const PAUSED: &str = "ramtrail.io/paused";
 
@@ -118,6 +121,53 @@ fn a_stopped_trail_that_cannot_be_switched_on_is_degraded() {
         .until(&stage.name, "the Application is Healthy", |application| {
             application["status"]["health"]["status"] == "Healthy"
         });
+}
+
+/// Events that ought to arrive do not, for the role of the delivery is gone: Degraded with what to look at, until they do.
+#[test]
+fn a_trail_that_does_not_deliver_is_degraded() {
+    let mut stage = Stage::new("broken");
+    stage.world.start();
+    stage.repository.remove(&path("RamTrail"));
+    stage.repository.commit();
+    stage.apply(&json!({}));
+    stage.argo.health_of(&stage.name, "AuditProject", "Healthy");
+    let world = &stage.world;
+    create_role(world, "delivery", "actiontrail.aliyuncs.com");
+    let settings = TrailSettings {
+        sls_write_role_arn: Some(format!("acs:ram::{ACCOUNT}:role/delivery")),
+        ..TrailSettings::into_project(format!("acs:log:{REGION}:{ACCOUNT}:project/{PROJECT}"))
+    };
+    let cloud = world.intruder();
+    let made = cloud
+        .resource_manager
+        .create_service_linked_role("actiontrail.aliyuncs.com");
+    wait(made).unwrap();
+    wait(cloud.action_trail.create_trail(TRAIL, &settings)).unwrap();
+    until_trail(world, "the trail is shown", |_| true);
+    let commit = stage.push("RamTrail", &json!({}));
+    stage.argo.synced_and_healthy(&stage.name, &commit);
+    settle(world);
+
+    let policy = [
+        ("PolicyType", "System"),
+        ("PolicyName", "AliyunLogFullAccess"),
+        ("RoleName", "delivery"),
+    ];
+    ram(world, "DetachPolicyFromRole", &policy).unwrap();
+    ram(world, "DeleteRole", &[("RoleName", "delivery")]).unwrap();
+    world.emulator.jump(Duration::from_secs(1200)).unwrap();
+    let said = stage
+        .argo
+        .health_says(&stage.name, "RamTrail", "Degraded", "console of ActionTrail");
+    let stalled = condition(world, "RamTrail", TRAIL, "Stalled");
+    assert_eq!(stalled["reason"], "DeliveryBroken", "{stalled}");
+    assert_eq!(said, stalled["message"].as_str().unwrap());
+
+    create_role(world, "delivery", "actiontrail.aliyuncs.com");
+    world.resyncs("GetCallerIdentity", 1);
+    deliver(world);
+    stage.argo.health_of(&stage.name, "RamTrail", "Healthy");
 }
 
 /// Nothing can be seen for longer than three resyncs: what was true then is not called Healthy.
