@@ -42,6 +42,11 @@ struct Version {
 }
 
 impl Version {
+    /// Whether the environment names the one to try.
+    fn is_chosen() -> bool {
+        std::env::var_os(VERSION).is_some_and(|name| !name.is_empty())
+    }
+
     /// All that were kept.
     fn all() -> Vec<Self> {
         let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join(xtask::earlier::FOLDER);

@@ -275,9 +275,8 @@ impl Argo {
                 .map(|word| u32::from_be_bytes(word.to_ne_bytes()))
                 .collect();
             let loopback = match words[..] {
-                [v4] => v4 >> 24 == 127,
+                [v4] | [0, 0, 0xffff, v4] => v4 >> 24 == 127,
                 [0, 0, 0, 1] => true,
-                [0, 0, 0xffff, v4] => v4 >> 24 == 127,
                 _ => false,
             };
             assert!(loopback, "{address} in {table}");

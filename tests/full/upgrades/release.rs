@@ -215,14 +215,11 @@ pub fn earlier(version: &Version, options: OperatorOptions) -> OperatorOptions {
     let named = std::env::var_os(OLD_OPERATOR)
         .filter(|path| !path.is_empty())
         .map(PathBuf::from);
-    match named.or_else(|| xtask::earlier::built(&version.name)) {
-        Some(path) => {
-            eprintln!("{}: its own operator runs", version.name);
-            options.program(&path)
-        }
-        None => {
-            eprintln!("{}: today's operator stands for its own", version.name);
-            options
-        }
+    if let Some(path) = named.or_else(|| xtask::earlier::built(&version.name)) {
+        eprintln!("{}: its own operator runs", version.name);
+        options.program(&path)
+    } else {
+        eprintln!("{}: today's operator stands for its own", version.name);
+        options
     }
 }
