@@ -157,6 +157,34 @@ fn nothing_fires_while_all_is_well_and_the_dashboard_shows_it() {
     assert!(said.contains("ramtrail_nothing"), "{said}");
 }
 
+/// The operator's calls of its own are then all that there is to record, and half an hour lies between two of them.
+#[test]
+fn nothing_fires_in_a_quiet_account_where_own_calls_are_rare() {
+    let stage = Stage::stack("rare", &["--due-call-interval=30m"]);
+    let recording = stage.record_when("an own call was found", |now| {
+        now.values("ramtrail_trail_canary_last_success_timestamp_seconds")
+            .next()
+            .is_some()
+    });
+    let interval = recording.sum("ramtrail_trail_canary_interval_seconds", "");
+    let lag = recording.sum("ramtrail_trail_max_lag_seconds", "");
+    assert!(interval > lag, "{interval} {lag}");
+    let mut course = Course::new(&recording);
+    for _ in 0..4 {
+        // Half an hour, in which the newest event grows old; then the next one is as young as the first one was.
+        course.go_on(&recording, &recording.unmoved(1.0), 3 * TEN_MINUTES - 1);
+    }
+    Case::new(course, 0, Vec::new())
+        .judged()
+        .unwrap_or_else(|said| panic!("{said}"));
+    // Later than that it is told.
+    let mut course = Course::new(&recording);
+    let trouble = course.length();
+    course.go_on(&recording, &recording.unmoved(1.0), 6 * TEN_MINUTES);
+    let said = Case::new(course, trouble, Vec::new()).judged().unwrap_err();
+    assert!(said.contains("RamTrailDeliveryLagHigh"), "{said}");
+}
+
 /// Such a trail records no reads: whether the operator's regular calls of its own arrive says nothing, and an account in which nobody
 /// changes anything is quiet.
 #[test]

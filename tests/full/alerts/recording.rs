@@ -7,6 +7,12 @@ use std::time::SystemTime;
 /// Seconds between two scrapes of the course; the interval of the chart's ServiceMonitor.
 pub const SCRAPE: u32 = 30;
 
+/// When the newest events were made that were found in a trail's store.
+const EVENTS: [&str; 2] = [
+    "ramtrail_trail_last_event_timestamp_seconds",
+    "ramtrail_trail_canary_last_success_timestamp_seconds",
+];
+
 /// How a value moves on while nothing new happens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Kind {
@@ -62,6 +68,24 @@ impl Recording {
             .iter()
             .filter(move |(series, _)| series.split('{').next() == Some(metric))
             .map(|(series, (_, value))| (series.as_str(), *value))
+    }
+
+    /// The same answer, with every event in the trails' stores so many seconds older.
+    pub fn with_older_events(mut self, seconds: f64) -> Self {
+        for (series, (_, value)) in &mut self.samples {
+            let name = series.split('{').next();
+            if EVENTS.map(Some).contains(&name) {
+                *value -= seconds;
+            }
+        }
+        self
+    }
+
+    /// What would have been answered so many seconds later, had nothing happened at all.
+    pub fn unmoved(&self, seconds: f64) -> Self {
+        let mut later = self.clone();
+        later.at += seconds;
+        later
     }
 
     /// The sum over all series of a metric that contain this text.
