@@ -159,6 +159,14 @@ impl WatchedPlane {
         assert!(usage.unused.len() < usage.granted, "no operator called");
     }
 
+    /// Starts the API server again. While it comes up it answers before it has read the roles, and refuses what it will allow:
+    /// only that is meant.
+    pub fn restart_apiserver(&mut self) {
+        self.looked();
+        self.plane.restart_apiserver().unwrap();
+        self.refusals_were_meant();
+    }
+
     fn looked(&mut self) -> grants::Usage {
         let usage = self.watch.look().unwrap();
         assert!(
