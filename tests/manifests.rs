@@ -708,7 +708,11 @@ fn every_metric_is_documented_and_every_documented_metric_exists() {
     let documented = read("docs/metrics.md");
     let table = documented.lines().filter(|line| line.starts_with("| `"));
     let names = table.flat_map(|line| line.split('|').nth(1).unwrap().split('`').skip(1).step_by(2));
-    let documented: BTreeSet<String> = names.map(str::to_owned).collect();
+    // No name of a metric has a dot: those are values of the chart.
+    let documented: BTreeSet<String> = names
+        .filter(|name| !name.contains('.'))
+        .map(str::to_owned)
+        .collect();
     // A metric without any series is not shown: everything happens once. Tasks are those of a runtime.
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _inside = runtime.enter();
