@@ -6,6 +6,7 @@ use ramtrail::aliyun::LogStoreName;
 use ramtrail::aliyun::action_trail::{TrailSettings, TrailState};
 use ramtrail::aliyun::log_service::Taggable;
 use serde_json::json;
+use xtask::grants::REFUSED_ON_PURPOSE;
 
 use crate::recording::Recording;
 use crate::stage::Stage;
@@ -145,7 +146,8 @@ pub fn operator_down() -> Played {
 pub fn no_leader() -> Played {
     let mut stage = Stage::stack("leaderless", &[]);
     let course = prelude(&stage);
-    stage.another_pod(&["--leader-elect=true", "--lease-name=not-allowed"]);
+    let lease = format!("--lease-name={REFUSED_ON_PURPOSE}");
+    stage.another_pod(&["--leader-elect=true", &lease]);
     let from = stage.record();
     std::thread::sleep(Duration::from_secs(5));
     let to = stage.record();
