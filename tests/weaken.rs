@@ -1063,20 +1063,6 @@ fn the_services_that_are_copied_by_default_are_those_of_the_code() {
     assert_eq!(told, meant);
 }
 
-/// The kinds as they are, on a server of its own.
-fn install_kinds(kubectl: &Kubectl) {
-    let manifests: String = ramtrail::api::manifests()
-        .unwrap()
-        .into_iter()
-        .map(|(_, yaml)| yaml)
-        .collect();
-    kubectl.apply(&manifests).unwrap();
-    let crds = KINDS.map(|kind| format!("{kind}.ramtrail.io"));
-    kubectl
-        .wait_for_crds(&crds.each_ref().map(String::as_str), api_server::DEADLINE)
-        .unwrap();
-}
-
 #[test]
 fn what_is_older_than_the_schema_can_still_be_freed_and_deleted() {
     let plane = ControlPlane::start(&Options::new()).unwrap();
@@ -1113,7 +1099,7 @@ fn what_is_older_than_the_schema_can_still_be_freed_and_deleted() {
             kubectl.apply(&object.to_string()).unwrap();
         }
     }
-    install_kinds(&kubectl);
+    api_server::install(&kubectl);
     let (kubectl, _) = give_rights(kubectl);
     let scene = Scene::with_people(kubectl, namespace);
     scene.write_objects();
@@ -1169,7 +1155,7 @@ fn namespaces_and_owned_objects_still_go_away_and_weakenings_are_in_the_audit_lo
     let options = Options::new().audit_policy(&audit.to_string());
     let plane = ControlPlane::start(&options).unwrap();
     let kubectl = plane.kubectl().clone();
-    install_kinds(&kubectl);
+    api_server::install(&kubectl);
     let (kubectl, _) = give_rights(kubectl);
     let mut manager = controllers_as_themselves(&plane);
     let scene = Scene::set_up(kubectl.clone());

@@ -145,6 +145,17 @@ pub fn create_role(world: &World, name: &str, service: &str) {
     });
 }
 
+/// Takes a role of [`create_role`] away: whatever works as it does no more.
+pub fn take_role_away(world: &World, name: &str) {
+    let policy = [
+        ("PolicyType", "System"),
+        ("PolicyName", "AliyunLogFullAccess"),
+        ("RoleName", name),
+    ];
+    ram(world, "DetachPolicyFromRole", &policy).unwrap();
+    ram(world, "DeleteRole", &[("RoleName", name)]).unwrap();
+}
+
 /// A call of the administrator to RAM.
 pub fn ram(world: &World, action: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
     ram_as(world, ADMIN_KEY, ADMIN_SECRET, action, parameters)

@@ -12,8 +12,8 @@ use crate::recording::Recording;
 use crate::stage::Stage;
 use crate::support::{ACCOUNT, REGION, USER, World, project_spec, store_spec, wait};
 use crate::trail_support::{
-    KIND, PROJECT, STORE, TRAIL, apply_project, apply_store, apply_trail, create_role, project, ram,
-    until_trail,
+    KIND, PROJECT, STORE, TRAIL, apply_project, apply_store, apply_trail, create_role, project,
+    take_role_away, until_trail,
 };
 use crate::{Firing, Played, TEN_MINUTES, firing, label, lasting, prelude};
 
@@ -258,16 +258,6 @@ fn through_own_role(purpose: &str) -> Stage {
     stage
 }
 
-fn break_delivery(world: &World) {
-    let policy = [
-        ("PolicyType", "System"),
-        ("PolicyName", "AliyunLogFullAccess"),
-        ("RoleName", "delivery"),
-    ];
-    ram(world, "DetachPolicyFromRole", &policy).unwrap();
-    ram(world, "DeleteRole", &[("RoleName", "delivery")]).unwrap();
-}
-
 fn broken_fires(world: &World) -> Vec<Firing> {
     vec![
         misses(world),
@@ -284,7 +274,7 @@ fn said_broken(world: &World) {
 pub fn broken() -> Played {
     let stage = through_own_role("broken");
     let course = prelude(&stage);
-    break_delivery(&stage.world);
+    take_role_away(&stage.world, "delivery");
     said_broken(&stage.world);
     let from = stage.record();
     let to = stage.later(&from);
@@ -297,7 +287,7 @@ pub fn broken_before() -> Played {
     let mut stage = through_own_role("away");
     let course = prelude(&stage);
     stage.world.kill();
-    break_delivery(&stage.world);
+    take_role_away(&stage.world, "delivery");
     stage.another_pod(&[]);
     said_broken(&stage.world);
     let from = stage.record();

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::{ACCOUNT, REGION, USER, wait};
-use crate::trail_support::{PROJECT, STORE, TRAIL, create_role, deliver, ram, settle, until_trail};
+use crate::trail_support::{
+    PROJECT, STORE, TRAIL, create_role, deliver, settle, take_role_away, until_trail,
+};
 use crate::{STACK, Stage, condition, manifest, path};
 use ramtrail::aliyun::action_trail::TrailSettings;
 
@@ -149,13 +151,7 @@ fn a_trail_that_does_not_deliver_is_degraded() {
     stage.argo.synced_and_healthy(&stage.name, &commit);
     settle(world);
 
-    let policy = [
-        ("PolicyType", "System"),
-        ("PolicyName", "AliyunLogFullAccess"),
-        ("RoleName", "delivery"),
-    ];
-    ram(world, "DetachPolicyFromRole", &policy).unwrap();
-    ram(world, "DeleteRole", &[("RoleName", "delivery")]).unwrap();
+    take_role_away(world, "delivery");
     world.emulator.jump(Duration::from_secs(1200)).unwrap();
     let said = stage
         .argo
