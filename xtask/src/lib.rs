@@ -5,6 +5,7 @@
 //! supervised processes, and a Python environment with the official SDKs.
 //!
 //! - [`workspace`]: where the checkout, the built binaries and the cache are
+//! - [`archive`]: archives that are the same bytes for the same content
 //! - [`assets`]: kube-apiserver, kube-controller-manager, kubectl, etcd, helm, Argo CD and promtool, built once
 //! - [`argo_cd`]: the forms of the health checks for Argo CD
 //! - [`crates`]: programs from crates.io, built once
@@ -30,6 +31,7 @@
 
 pub mod ahead;
 pub mod api_proxy;
+pub mod archive;
 pub mod argo_cd;
 pub mod assets;
 pub mod book;

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
+use xtask::archive;
 use xtask::crates::{self, Program};
 use xtask::needs::Need;
 use xtask::process::output;
@@ -184,16 +185,15 @@ impl Image {
         let mut push = words(&["manifest", "push", "--quiet", "--all", "--digestfile"]);
         push.push(digests.clone().into());
         push.push(list.into());
-        let mut place = OsString::from("oci-archive:");
-        place.push(archive);
+        // An archive of buildah's own making has the times of its making in it.
+        let layout = storage.path().join("layout");
+        let mut place = OsString::from("oci:");
+        place.push(&layout);
         place.push(":");
         place.push(&self.name);
         push.push(place);
-        // It would add to an archive that is there.
-        if archive.exists() {
-            fs::remove_file(archive).with_context(|| format!("cannot remove {}", archive.display()))?;
-        }
         build(&push)?;
+        archive::pack(archive, &layout, &["blobs", "index.json", "oci-layout"])?;
         let digest = fs::read_to_string(&digests).context("buildah wrote no digest")?;
         Ok(digest.trim().to_owned())
     }

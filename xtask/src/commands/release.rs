@@ -130,7 +130,7 @@ impl Release<'_> {
         }
         for platform in &self.platforms {
             let name = format!("ramtrail-{version}-linux-{}", platform.architecture());
-            archive(dist, &name, &image::program(work, *platform), pages.path())?;
+            pack(dist, &name, &image::program(work, *platform), pages.path())?;
             let bill = bill(platform.triple())?;
             write(&dist.join(format!("{name}.cdx.json")), &bill)?;
         }
@@ -210,7 +210,7 @@ fn pages_and_completions(folder: &Path) -> Result<PathBuf> {
 }
 
 /// One platform's archive: the binary, what to read, and what `pages` holds. The same content gives the same bytes.
-fn archive(dist: &Path, name: &str, program: &Path, pages: &Path) -> Result<()> {
+fn pack(dist: &Path, name: &str, program: &Path, pages: &Path) -> Result<()> {
     let stage = TempDir::new("archive")?;
     let folder = stage.path().join(name);
     create(&folder)?;
@@ -219,17 +219,7 @@ fn archive(dist: &Path, name: &str, program: &Path, pages: &Path) -> Result<()> 
     for file in ["LICENSE", "README.md", "SECURITY.md", "CHANGELOG.md"] {
         copy(&root().join(file), &folder.join(file))?;
     }
-    output(
-        Command::new("tar")
-            .args(["--sort=name", "--mtime=@0", "--mode=u=rwX,go=rX"])
-            .args(["--owner=0", "--group=0", "--numeric-owner"])
-            .args(["--use-compress-program=gzip -n", "-C"])
-            .arg(stage.path())
-            .arg("-cf")
-            .arg(dist.join(format!("{name}.tar.gz")))
-            .arg(name),
-    )?;
-    Ok(())
+    xtask::archive::pack(&dist.join(format!("{name}.tar.gz")), stage.path(), &[name])
 }
 
 /// The one version of crate, chart, application and image.
