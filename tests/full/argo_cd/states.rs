@@ -5,9 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::{ACCOUNT, REGION, USER, wait};
-use crate::trail_support::{
-    PROJECT, STORE, TRAIL, create_role, deliver, settle, take_role_away, until_trail,
-};
+use crate::trail_support::{PROJECT, STORE, TRAIL, create_role, settle, take_role_away, until_trail};
 use crate::{STACK, Stage, condition, manifest, path};
 use ramtrail::aliyun::action_trail::TrailSettings;
 
@@ -125,7 +123,8 @@ fn a_stopped_trail_that_cannot_be_switched_on_is_degraded() {
         });
 }
 
-/// Events that ought to arrive do not, for the role of the delivery is gone: Degraded with what to look at, until they do.
+/// Events that ought to arrive do not, for the role of the delivery is gone: Degraded with what to look at. How it heals is a story of the
+/// operator alone (`tests/operator_trail.rs`).
 #[test]
 fn a_trail_that_does_not_deliver_is_degraded() {
     let mut stage = Stage::new("broken");
@@ -161,11 +160,6 @@ fn a_trail_that_does_not_deliver_is_degraded() {
     let stalled = condition(world, "RamTrail", TRAIL, "Stalled");
     assert_eq!(stalled["reason"], "DeliveryBroken", "{stalled}");
     assert_eq!(said, stalled["message"].as_str().unwrap());
-
-    create_role(world, "delivery", "actiontrail.aliyuncs.com");
-    world.resyncs("GetCallerIdentity", 1);
-    deliver(world);
-    stage.argo.health_of(&stage.name, "RamTrail", "Healthy");
 }
 
 /// Nothing can be seen for longer than three resyncs: what was true then is not called Healthy.
