@@ -64,6 +64,15 @@ fn lasting(mut course: Course, from: &Recording, to: &Recording, fires: Vec<Firi
     }
 }
 
+/// No alert fires at any time of a healthy course, and each expression of the dashboard finds what it shows at its end.
+fn nothing_fires_and_the_dashboard_shows(course: Course) {
+    let mut case = Case::new(course, 0, Vec::new());
+    for (expression, shown) in dashboard::expressions() {
+        case = case.series(&expression, shown == dashboard::Shown::Always);
+    }
+    case.judged().unwrap_or_else(|said| panic!("{said}"));
+}
+
 fn judge(alert: &str, played: Played) {
     let Played {
         course,
@@ -137,11 +146,7 @@ fn nothing_fires_while_all_is_well_and_the_dashboard_shows_it() {
     let (first, second) = stage.healthy();
     let mut course = Course::new(&first);
     course.go_on(&first, &second, 12 * TEN_MINUTES);
-    let mut case = Case::new(course, 0, Vec::new());
-    for (expression, shown) in dashboard::expressions() {
-        case = case.series(&expression, shown == dashboard::Shown::Always);
-    }
-    case.judged().unwrap_or_else(|said| panic!("{said}"));
+    nothing_fires_and_the_dashboard_shows(course);
 
     // The judge is one that can object.
     let mut course = Course::new(&first);

@@ -9,7 +9,7 @@ use xtask::workspace::{root, target};
 
 use crate::recording::{Course, Recording};
 use crate::rules::{Case, firing};
-use crate::{TEN_MINUTES, dashboard};
+use crate::{TEN_MINUTES, nothing_fires_and_the_dashboard_shows};
 
 #[test]
 fn nothing_fires_in_the_healthy_demo_and_its_attack_is_told() {
@@ -35,11 +35,7 @@ fn nothing_fires_in_the_healthy_demo_and_its_attack_is_told() {
     // What went on in it goes on for two hours.
     let mut course = Course::new(&delivering);
     course.go_on(&delivering, &healthy, 12 * TEN_MINUTES);
-    let mut case = Case::new(course, 0, Vec::new());
-    for (expression, shown) in dashboard::expressions() {
-        case = case.series(&expression, shown == dashboard::Shown::Always);
-    }
-    case.judged().unwrap_or_else(|said| panic!("{said}"));
+    nothing_fires_and_the_dashboard_shows(course);
 
     let tampers = "ramtrail_tamper_events_total";
     assert!(repaired.sum(tampers, "") > healthy.sum(tampers, ""));

@@ -257,9 +257,7 @@ impl Part {
             ],
             _ => &[],
         };
-        let plane: &[Need] = if matches!(self, Self::Tests | Self::ApiServer | Self::DocsCommands)
-            || self.program().is_some()
-        {
+        let plane: &[Need] = if self.shares_control_plane() || self == Self::DocsCommands {
             &Need::CONTROL_PLANE
         } else {
             &[]
